@@ -1,0 +1,68 @@
+"""The settings of every process, from the environment (`PRUNERY_…`). Secrets have no default."""
+
+from functools import cache
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import Field, SecretStr, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+PLACEHOLDER = "changeme"
+
+
+class S3Settings(BaseSettings):
+    """Where files are kept; all that an engine process is told."""
+
+    model_config = SettingsConfigDict(env_prefix="PRUNERY_", frozen=True)
+
+    s3_endpoint: str = Field(description="URL of the S3 API as the services reach it.")
+    s3_access_key: SecretStr
+    s3_secret_key: SecretStr
+    s3_bucket: str = "prunery"
+    s3_region: str = "us-east-1"
+
+
+class Settings(S3Settings):
+    """One class for all services, so that one environment file configures a deployment."""
+
+    environment: Literal["development", "production"] = "production"
+    database_url: SecretStr = Field(description="postgresql+psycopg://user:password@host:port/database")
+    broker_url: SecretStr = Field(description="redis://:password@host:port/0")
+    api_key: SecretStr = Field(description="The bearer token that every request must carry.")
+
+    s3_public_endpoint: str | None = Field(
+        None, description="URL of the S3 API as clients reach it; if set, downloads are redirected there."
+    )
+
+    max_body_bytes: int = Field(1_048_576, ge=1, description="Largest JSON body, in bytes.")
+    max_upload_bytes: int = Field(10 * 2**30, ge=1, description="Largest uploaded file, in bytes.")
+    local_roots: tuple[Path, ...] = Field(
+        (), description="Folders from which jobs may name local models and data; none by default."
+    )
+
+    work_dir: Path = Field(Path("work"), description="Where workers keep the files of running jobs.")
+    lease_seconds: float = Field(
+        30.0, gt=0, description="A job whose worker is silent for so long is given to another."
+    )
+    heartbeat_seconds: float = Field(2.0, gt=0, description="How often a worker renews its lease and reads its orders.")
+    cancel_grace_seconds: float = Field(3.0, ge=0, description="Time between TERM and KILL for a running engine.")
+    max_attempts: int = Field(3, ge=1, description="How often a job is started before it counts as failed.")
+    relay_seconds: float = Field(0.5, gt=0, description="How often the relay looks for messages to send.")
+    reap_seconds: float = Field(5.0, gt=0, description="How often the reaper looks for lost jobs.")
+    rering_seconds: float = Field(60.0, gt=0, description="A queued job is announced again after so long.")
+
+    @model_validator(mode="after")
+    def _no_placeholder_in_production(self) -> Self:
+        if self.environment != "production":
+            return self
+        for name in ("database_url", "broker_url", "api_key", "s3_access_key", "s3_secret_key"):
+            secret: SecretStr = getattr(self, name)
+            if not secret.get_secret_value() or PLACEHOLDER in secret.get_secret_value():
+                raise ValueError(f"PRUNERY_{name.upper()} still holds a placeholder; set a secret of your own")
+        return self
+
+
+@cache
+def load() -> Settings:
+    """The settings of this process, read once."""
+    return Settings()

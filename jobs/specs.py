@@ -1,0 +1,198 @@
+"""What a client may ask for. Unknown keys and values out of bounds are refused at the door."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+
+class Spec(BaseModel):
+    """Frozen, and strict about its keys: a misspelt option must not be ignored."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+Text = Annotated[str, Field(min_length=1, max_length=1024)]
+S3Uri = Annotated[str, Field(pattern=r"^s3://[a-z0-9][a-z0-9.-]+/.+", max_length=2048)]
+HubId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?$", max_length=200)]
+
+
+class HubModel(Spec):
+    """A model repository on the hub."""
+
+    source: Literal["hub"]
+    id: HubId
+    revision: Text | None = Field(None, description="Branch, tag or commit; the default branch if not given.")
+
+
+class LocalModel(Spec):
+    """A folder with config.json, safetensors weights and a tokenizer, on the worker's machine."""
+
+    source: Literal["local"]
+    path: Text
+
+
+class GgufModel(Spec):
+    """One GGUF file, on the worker's machine or in object storage (`s3://…`); its weights are de-quantised."""
+
+    source: Literal["gguf"]
+    path: Text
+
+
+class S3Model(Spec):
+    """A folder like a local one, under a prefix of object storage."""
+
+    source: Literal["s3"]
+    uri: S3Uri
+
+
+ModelSource = Annotated[HubModel | LocalModel | GgufModel | S3Model, Field(discriminator="source")]
+
+
+class DataSpec(Spec):
+    """What all data sources share.
+
+    Rows are plain text, or JSON objects with `text`, with `prompt` and `completion`, or with chat `messages`.
+    """
+
+    max_samples: int | None = Field(None, ge=1, description="Read at most this many rows.")
+
+
+class FileData(DataSpec):
+    """A file uploaded with `POST /v1/files`."""
+
+    source: Literal["file"]
+    id: Text
+
+
+class LocalData(DataSpec):
+    """A text or JSONL file on the worker's machine."""
+
+    source: Literal["local"]
+    path: Text
+
+
+class HubData(DataSpec):
+    """A data set on the hub."""
+
+    source: Literal["hub"]
+    id: HubId
+    name: Text | None = Field(None, description="Configuration of the data set.")
+    split: Text = "train"
+    revision: Text | None = None
+
+
+class S3Data(DataSpec):
+    """A text or JSONL file in object storage."""
+
+    source: Literal["s3"]
+    uri: S3Uri
+
+
+DataSource = Annotated[FileData | LocalData | HubData | S3Data, Field(discriminator="source")]
+
+UnitKind = Literal["attention_heads", "mlp_channels"]
+
+
+class LoraSpec(Spec):
+    """The low-rank adapters on all seven projections of each block."""
+
+    rank: int = Field(8, ge=1, le=512)
+    alpha: float = Field(16.0, gt=0)
+    dropout: float = Field(0.05, ge=0, lt=1)
+
+
+class TrainSpec(Spec):
+    """How the adapters are trained."""
+
+    steps: int | None = Field(None, ge=1, description="Optimizer steps; takes the place of `epochs`.")
+    epochs: float = Field(2.0, gt=0, le=1000)
+    learning_rate: float = Field(1e-3, gt=0, le=1)
+    learning_rate_schedule: Literal["linear", "cosine", "constant"] = "cosine"
+    weight_decay: float = Field(0.0, ge=0)
+    max_grad_norm: float = Field(1.0, gt=0)
+    batch_size: int = Field(16, ge=1, description="Sequences per optimizer step.")
+    micro_batch_size: int | None = Field(None, ge=1, description="Sequences per forward pass; must divide batch_size.")
+    sequence_length: int = Field(512, ge=8, description="Tokens per sequence.")
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    gradient_checkpointing: bool = False
+
+    @model_validator(mode="after")
+    def _micro_batch_divides(self) -> Self:
+        if self.micro_batch_size is not None and self.batch_size % self.micro_batch_size:
+            raise ValueError(f"micro_batch_size {self.micro_batch_size} does not divide batch_size {self.batch_size}")
+        return self
+
+
+class ScheduleSpec(Spec):
+    """When units are removed: a cubic ramp between a warm-up and a cool-down, both fractions of all steps."""
+
+    warmup_fraction: float = Field(0.1, ge=0, lt=1)
+    cooldown_fraction: float = Field(0.5, ge=0, lt=1)
+    prune_every_steps: int = Field(10, ge=1)
+
+    @model_validator(mode="after")
+    def _leaves_a_window(self) -> Self:
+        if self.warmup_fraction + self.cooldown_fraction >= 1:
+            raise ValueError("warmup_fraction and cooldown_fraction must leave a part of the run to prune in")
+        return self
+
+
+class ScoreSpec(Spec):
+    """How the importance of a unit is read from the LoRA factors and their gradients."""
+
+    norm: Literal["l1", "l2"] = Field("l1", description="Sum of |x| or of x² over the entries of a unit.")
+    ema: float = Field(0.9, ge=0, lt=1, description="Weight of the past in the running average.")
+
+
+class LoraPruneSpec(Spec):
+    """LoRA fine-tuning that removes attention heads and FFN channels step by step (arXiv:2305.18403)."""
+
+    type: Literal["lora_prune"]
+    ratio: float = Field(gt=0, lt=0.9, description="Part of the block parameters to remove.")
+    scope: tuple[UnitKind, ...] = Field(("attention_heads", "mlp_channels"), min_length=1)
+    round_ffn_to: int = Field(64, ge=1, le=4096, description="FFN widths are multiples of this.")
+    lora: LoraSpec = LoraSpec()
+    train: TrainSpec = TrainSpec()
+    schedule: ScheduleSpec = ScheduleSpec()
+    score: ScoreSpec = ScoreSpec()
+
+
+MethodSpec = LoraPruneSpec
+
+
+class EvaluationSpec(Spec):
+    """What is measured, before and after."""
+
+    dataset: DataSource | None = Field(None, description="Held-out text; else a part of the training data is held out.")
+    validation_split: float = Field(0.05, gt=0, lt=0.5, description="Part of the rows held out if no dataset is named.")
+    window: int | None = Field(None, ge=8, description="Tokens per perplexity window; sequence_length if not given.")
+    max_windows: int = Field(64, ge=1)
+    finetuned_reference: bool = Field(
+        True, description="Also train the dense model in the same way, without pruning: the fair comparison."
+    )
+    benchmark: bool = Field(True, description="Measure prefill and decode speed, dense against pruned.")
+    prompts: tuple[Text, ...] = Field((), max_length=16, description="Continued by both models, greedily.")
+
+
+class OutputSpec(Spec):
+    """What is published."""
+
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field("auto", description="auto: as the base model.")
+    max_shard_bytes: int = Field(5_000_000_000, ge=1_000_000)
+
+
+MetadataKey = Annotated[str, Field(min_length=1, max_length=64)]
+MetadataValue = Annotated[str, Field(max_length=512)]
+
+
+class JobSpec(Spec):
+    """One compression job: which model, which text, which method, what to measure and to publish."""
+
+    name: Annotated[str, Field(min_length=1, max_length=200)] | None = None
+    base_model: ModelSource
+    dataset: DataSource
+    method: MethodSpec
+    evaluation: EvaluationSpec = EvaluationSpec()
+    output: OutputSpec = OutputSpec()
+    seed: int = Field(42, ge=0, lt=2**32)
+    metadata: dict[MetadataKey, MetadataValue] = Field(default_factory=dict, max_length=16)

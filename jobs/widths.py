@@ -1,0 +1,110 @@
+"""How wide each block may stay: the budget of a uniform plan, counted in real parameters.
+
+Every layer keeps the same number of KV groups and of FFN channels, so that the result is a stock configuration.
+"""
+
+import math
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from jobs import errors
+from jobs.shapes import ModelShape
+from jobs.specs import UnitKind
+
+
+@dataclass(frozen=True)
+class Widths:
+    """What every layer keeps."""
+
+    kv_groups: int
+    ffn: int
+
+
+def dense(shape: ModelShape) -> Widths:
+    """The widths of the untouched model."""
+    return Widths(shape.kv_heads, shape.ffn)
+
+
+def removed(shape: ModelShape, widths: Widths) -> int:
+    """Parameters that the whole model loses at these widths."""
+    groups = (shape.kv_heads - widths.kv_groups) * shape.kv_group_cost
+    channels = (shape.ffn - widths.ffn) * shape.ffn_channel_cost
+    return shape.layers * (groups + channels)
+
+
+def ratio(shape: ModelShape, widths: Widths) -> float:
+    """Removed part of the block parameters."""
+    return removed(shape, widths) / shape.block_parameters
+
+
+def uniform(shape: ModelShape, target: float, *, scope: Collection[UnitKind], round_ffn_to: int) -> Widths:
+    """The widths that come closest to removing `target` of the block parameters.
+
+    KV groups go in proportion; FFN channels are the fine dial that then meets the target, in multiples of
+    `round_ffn_to`. The answer is off by at most half a step of the finest dial, a step being `round_ffn_to` channels
+    of every layer (or, without channels in scope, one KV group of every layer).
+
+    Raises:
+        TargetUnreachable: every choice is further off than that; the message names what can be had.
+    """
+    step = shape.layers * (round_ffn_to * shape.ffn_channel_cost if "mlp_channels" in scope else shape.kv_group_cost)
+    wanted = target * shape.block_parameters
+    widths = _ffn_choices(shape, scope, round_ffn_to)
+    nearest: list[Widths] = []
+    for groups in _group_choices(shape, target, scope):
+        options = [Widths(groups, ffn) for ffn in widths if Widths(groups, ffn) != dense(shape)]
+        if not options or not loads_everywhere(shape, groups):
+            continue
+        best = min(options, key=lambda option: abs(removed(shape, option) - wanted))
+        if abs(removed(shape, best) - wanted) <= step / 2:
+            return best
+        nearest.append(best)
+    raise _unreachable(shape, target, round_ffn_to, nearest)
+
+
+def between(shape: ModelShape, final: Widths, fraction: float) -> Widths:
+    """The widths after `fraction` (0 to 1) of the way from dense to `final`, the same part of every kind."""
+    return Widths(
+        shape.kv_heads - _nearest(fraction * (shape.kv_heads - final.kv_groups)),
+        shape.ffn - _nearest(fraction * (shape.ffn - final.ffn)),
+    )
+
+
+def loads_everywhere(shape: ModelShape, kv_groups: int) -> bool:
+    """Whether stock classes can hold so many heads.
+
+    LlamaConfig refuses head counts that do not divide the hidden size. Such a model is published as Mistral, which
+    has no bias flags.
+    """
+    return shape.hidden % (kv_groups * shape.group) == 0 or not (shape.attention_bias or shape.mlp_bias)
+
+
+def _group_choices(shape: ModelShape, target: float, scope: Collection[UnitKind]) -> list[int]:
+    """KV groups to keep, the proportional number first."""
+    if "attention_heads" not in scope:
+        return [shape.kv_heads]
+    proportional = shape.kv_heads * (1 - target)
+    return sorted(range(1, shape.kv_heads + 1), key=lambda groups: (abs(groups - proportional), -groups))
+
+
+def _ffn_choices(shape: ModelShape, scope: Collection[UnitKind], multiple: int) -> list[int]:
+    if "mlp_channels" not in scope:
+        return [shape.ffn]
+    return [*range(multiple, shape.ffn, multiple), shape.ffn]
+
+
+def _nearest(value: float) -> int:
+    return math.floor(value + 0.5)
+
+
+def _unreachable(
+    shape: ModelShape, target: float, round_ffn_to: int, options: list[Widths]
+) -> errors.TargetUnreachable:
+    wanted = target * shape.block_parameters
+    near = sorted(options, key=lambda option: abs(removed(shape, option) - wanted))[:3]
+    reachable = ", ".join(f"{ratio(shape, option):.4f}" for option in near) or "none"
+    return errors.TargetUnreachable(
+        f"Removing {target:.4f} of the block parameters is not possible with FFN widths in multiples of "
+        f"{round_ffn_to} (this model has {shape.ffn} channels and {shape.kv_heads} KV groups per layer).",
+        hint=f"Nearest reachable ratios: {reachable}. Or ask for a smaller round_ffn_to or a wider scope.",
+    )
