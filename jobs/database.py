@@ -1,0 +1,27 @@
+"""The way to the database. Whoever opens a transaction also ends it: routes, runner and relay."""
+
+from sqlalchemy import Engine, create_engine
+from sqlalchemy.orm import Session, sessionmaker
+
+from jobs.settings import Settings
+
+# A database host that vanishes without a word must not hold a heartbeat for the kernel's default of many minutes.
+CONNECTION = {
+    "connect_timeout": 5,
+    "keepalives_idle": 5,
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 10_000,
+    "application_name": "prunery",
+    "options": "-c timezone=UTC",
+}
+
+
+def engine(settings: Settings) -> Engine:
+    """Connections made on demand and tested before each use. One engine per process: it must not cross a fork."""
+    return create_engine(settings.database_url.get_secret_value(), pool_pre_ping=True, connect_args=CONNECTION)
+
+
+def sessions(engine: Engine) -> sessionmaker[Session]:
+    """`with sessions.begin() as session:` is one transaction; rows stay readable after it."""
+    return sessionmaker(engine, expire_on_commit=False)

@@ -1,0 +1,171 @@
+"""What a client sees and does: jobs, their events and artifacts, uploaded files. Never commits."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from sqlalchemy import func, select, tuple_
+from sqlalchemy.orm import Session
+
+from jobs import ids, transitions
+from jobs.errors import InvalidCursor, NotFound, StateConflict
+from jobs.specs import JobSpec
+from jobs.states import MOVES, Status
+from jobs.tables import ArtifactRow, EventRow, FileRow, JobRow, OutboxRow
+
+
+@dataclass(frozen=True)
+class Page:
+    """A part of a list."""
+
+    items: list[JobRow]
+    has_more: bool
+
+
+def create(session: Session, spec: JobSpec, *, max_attempts: int) -> JobRow:
+    """A new job in the queue; the relay rings for it once this transaction is committed."""
+    row = JobRow(
+        id=ids.new("cjob"),
+        spec=spec.model_dump(mode="json"),
+        status=Status.QUEUED,
+        last_seq=1,
+        max_attempts=max_attempts,
+    )
+    session.add(row)
+    session.flush()
+    transitions.number(session, row, [(str(Status.QUEUED), {})])
+    session.add(OutboxRow(job_id=row.id))
+    session.refresh(row)
+    return row
+
+
+def get(session: Session, job_id: str) -> JobRow:
+    """
+    Raises:
+        NotFound: there is no such job.
+    """
+    row = session.get(JobRow, job_id)
+    if row is None:
+        raise _no_job(job_id)
+    return row
+
+
+def page(
+    session: Session,
+    *,
+    limit: int,
+    after: str | None = None,
+    status: Status | None = None,
+    order: Literal["asc", "desc"] = "desc",
+) -> Page:
+    """Jobs by the time of their creation.
+
+    Args:
+        after: Id of the last job of the page before.
+    Raises:
+        InvalidCursor: `after` is not a job of ours.
+    """
+    key = tuple_(JobRow.created_at, JobRow.id)
+    query = select(JobRow)
+    if status is not None:
+        query = query.where(JobRow.status == status)
+    if after is not None:
+        last = session.execute(select(JobRow.created_at, JobRow.id).where(JobRow.id == after)).one_or_none()
+        if last is None:
+            raise InvalidCursor(f"There is no job {after!r} to list after.", hint="Pass the last_id of a page.")
+        query = query.where(key < tuple(last) if order == "desc" else key > tuple(last))
+    if order == "desc":
+        query = query.order_by(JobRow.created_at.desc(), JobRow.id.desc())
+    else:
+        query = query.order_by(JobRow.created_at, JobRow.id)
+    rows = list(session.scalars(query.limit(limit + 1)))
+    return Page(rows[:limit], has_more=len(rows) > limit)
+
+
+def request_cancel(session: Session, job_id: str) -> JobRow:
+    """End a queued job, or have the worker of a running one stop; asking again changes nothing.
+
+    Raises:
+        NotFound: there is no such job.
+        StateConflict: the job has succeeded or failed.
+    """
+    row = session.get(JobRow, job_id, with_for_update=True, populate_existing=True)
+    if row is None:
+        raise _no_job(job_id)
+    data = {"reason": "user_requested"}
+    match Status(row.status):
+        case Status.QUEUED:
+            target = Status.CANCELLED
+        case Status.RUNNING:
+            target = Status.CANCELLING
+        case Status.CANCELLING | Status.CANCELLED:
+            return row
+        case Status.SUCCEEDED | Status.FAILED as final:
+            raise StateConflict(f"Job {job_id} has already {final}.", allowed=tuple(sorted(MOVES[final])))
+    moved = transitions.move(
+        session,
+        job_id,
+        target,
+        data=data,
+        reason=data["reason"],
+        cancel_requested_at=func.now(),
+    )
+    assert moved is not None, "the row is locked, so its status cannot have changed"
+    return moved
+
+
+def events(session: Session, job_id: str, *, after: int, limit: int) -> list[EventRow]:
+    """Events with a number above `after`, in their order.
+
+    Raises:
+        NotFound: there is no such job.
+    """
+    get(session, job_id)
+    query = select(EventRow).where(EventRow.job_id == job_id, EventRow.seq > after)
+    return list(session.scalars(query.order_by(EventRow.seq).limit(limit)))
+
+
+def artifacts(session: Session, job_id: str) -> list[ArtifactRow]:
+    """The published files, by path; none before the job has succeeded.
+
+    Raises:
+        NotFound: there is no such job.
+    """
+    get(session, job_id)
+    query = select(ArtifactRow).where(ArtifactRow.job_id == job_id)
+    return list(session.scalars(query.order_by(ArtifactRow.path)))
+
+
+def artifact(session: Session, job_id: str, path: str) -> ArtifactRow:
+    """
+    Raises:
+        NotFound: there is no such job, or it has not published such a file.
+    """
+    row = session.get(ArtifactRow, (job_id, path))
+    if row is None:
+        job = get(session, job_id)
+        raise NotFound(f"Job {job_id} ({job.status}) has no artifact {path!r}.")
+    return row
+
+
+def add_file(session: Session, *, id: str, name: str, bytes: int, sha256: str) -> FileRow:
+    """Make an uploaded file known; its bytes are already in object storage."""
+    row = FileRow(id=id, name=name, bytes=bytes, sha256=sha256)
+    session.add(row)
+    session.flush()
+    session.refresh(row)
+    return row
+
+
+def file(session: Session, id: str) -> FileRow:
+    """
+    Raises:
+        NotFound: there is no such file.
+    """
+    row = session.get(FileRow, id)
+    if row is None:
+        raise NotFound(f"There is no file {id!r}.")
+    return row
+
+
+def _no_job(job_id: str) -> NotFound:
+    return NotFound(f"There is no job {job_id!r}.")

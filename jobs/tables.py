@@ -1,0 +1,119 @@
+"""The rows. Every time in them is the database's own clock."""
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import BigInteger, CheckConstraint, DateTime, ForeignKey, Identity, Index, MetaData, Text, func
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from jobs.states import LEASED, Status
+
+Json = dict[str, Any]
+
+
+class Table(DeclarativeBase):
+    metadata = MetaData(
+        naming_convention={
+            "pk": "%(table_name)s_pkey",
+            "fk": "%(table_name)s_%(column_0_name)s_fkey",
+            "ck": "%(table_name)s_%(constraint_name)s_check",
+        }
+    )
+    type_annotation_map = {  # noqa: RUF012  (SQLAlchemy's own protocol)
+        str: Text,
+        datetime: DateTime(timezone=True),
+        Json: JSONB(none_as_null=True),
+    }
+
+
+def _one_of(statuses: frozenset[Status]) -> str:
+    return "status IN ({})".format(", ".join(f"'{status}'" for status in sorted(statuses)))
+
+
+class JobRow(Table):
+    """A job: what was asked, where it stands, who holds it."""
+
+    __tablename__ = "jobs"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    spec: Mapped[Json]
+
+    version: Mapped[int] = mapped_column(server_default="1")  # goes up with each change that a client can see
+    status: Mapped[str]
+    phase: Mapped[str | None]
+    reason: Mapped[str | None]
+    progress: Mapped[Json | None]
+    progress_at: Mapped[datetime | None]
+    result: Mapped[Json | None]
+    error: Mapped[Json | None]
+    last_seq: Mapped[int] = mapped_column(server_default="0")  # number of the newest event
+
+    attempt: Mapped[int] = mapped_column(server_default="0")
+    max_attempts: Mapped[int]
+    lease_token: Mapped[UUID | None]
+    lease_owner: Mapped[str | None]
+    lease_expires_at: Mapped[datetime | None]
+    heartbeat_at: Mapped[datetime | None]
+    rung_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    queued_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    started_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None]
+    cancel_requested_at: Mapped[datetime | None]
+
+    __table_args__ = (
+        CheckConstraint(_one_of(frozenset(Status)), name="status"),
+        # A leased job without a token, or a token that outlives its lease, would break the fence.
+        CheckConstraint(f"({_one_of(LEASED)}) = (lease_token IS NOT NULL)", name="lease"),
+        Index("jobs_created_at_id", "created_at", "id"),
+        Index("jobs_queued", "rung_at", postgresql_where=_one_of(frozenset({Status.QUEUED}))),
+        Index("jobs_leased", "lease_expires_at", postgresql_where=_one_of(LEASED)),
+    )
+
+
+class EventRow(Table):
+    """Something that happened to a job. `seq` counts from 1 without gaps."""
+
+    __tablename__ = "job_events"
+
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
+    seq: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    type: Mapped[str]
+    data: Mapped[Json]
+    at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class ArtifactRow(Table):
+    """A published file of a job; its bytes lie under their hash."""
+
+    __tablename__ = "artifacts"
+
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
+    path: Mapped[str] = mapped_column(primary_key=True)
+    bytes: Mapped[int] = mapped_column(BigInteger)
+    sha256: Mapped[str]
+
+
+class FileRow(Table):
+    """An uploaded file."""
+
+    __tablename__ = "files"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    name: Mapped[str]
+    bytes: Mapped[int] = mapped_column(BigInteger)
+    sha256: Mapped[str]
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class OutboxRow(Table):
+    """A doorbell still to be rung: the broker is told of the job after the transaction that wrote this row."""
+
+    __tablename__ = "outbox"
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"))
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())

@@ -1,0 +1,71 @@
+"""The only statements that change a job: each holds the row's lock, checks where the job stands, and numbers events."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import ColumnElement, func, insert, update
+from sqlalchemy.orm import Session
+
+from jobs.states import FINAL, LEASED, Status, sources
+from jobs.tables import EventRow, JobRow, Json, OutboxRow
+
+Event = tuple[str, Json]
+
+
+def move(
+    session: Session, job_id: str, target: Status, *conditions: ColumnElement[bool], data: Json, **values: Any
+) -> JobRow | None:
+    """Bring a job to another status, with an event of that name.
+
+    Leaves the lease unless the target is a leased status, and rings the doorbell when the target is `queued`.
+
+    Returns:
+        The row, or None if it is not in a status that allows the move or a condition does not hold.
+    """
+    if target not in LEASED:
+        values |= {"lease_token": None, "lease_owner": None, "lease_expires_at": None}
+    if target is Status.QUEUED:
+        values |= {"queued_at": func.now(), "rung_at": func.now()}
+    if target in FINAL:
+        values |= {"finished_at": func.now()}
+    row = change(
+        session,
+        job_id,
+        JobRow.status.in_(sources(target)),
+        *conditions,
+        events=[(str(target), data)],
+        status=target,
+        version=JobRow.version + 1,
+        **values,
+    )
+    if row is not None and target is Status.QUEUED:
+        session.add(OutboxRow(job_id=job_id))
+    return row
+
+
+def change(
+    session: Session, job_id: str, *conditions: ColumnElement[bool], events: Sequence[Event] = (), **values: Any
+) -> JobRow | None:
+    """Write values and events to a job if the conditions hold, else nothing and None."""
+    statement = (
+        update(JobRow)
+        .where(JobRow.id == job_id, *conditions)
+        .values(last_seq=JobRow.last_seq + len(events), **values)
+        .returning(JobRow)
+        .execution_options(synchronize_session=False, populate_existing=True)
+    )
+    row = session.scalars(statement).one_or_none()
+    if row is not None:
+        number(session, row, events)
+    return row
+
+
+def number(session: Session, row: JobRow, events: Sequence[Event]) -> None:
+    """Write the events whose numbers the row's `last_seq` already counts; the caller holds the row's lock."""
+    first = row.last_seq - len(events) + 1
+    if events:
+        rows = [
+            {"job_id": row.id, "seq": seq, "type": type_, "data": data}
+            for seq, (type_, data) in enumerate(events, start=first)
+        ]
+        session.execute(insert(EventRow), rows)

@@ -1,0 +1,162 @@
+"""Jobs as clients see them, on a real database."""
+
+from threading import Barrier, Thread
+from typing import Literal
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import Engine, text
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session, sessionmaker
+
+from jobs import ids, leases, outbox, store
+from jobs.errors import InvalidCursor, NotFound, StateConflict
+from jobs.specs import JobSpec
+from jobs.states import Status
+from jobs.tables import JobRow, Table
+
+Sessions = sessionmaker[Session]
+
+
+def create(sessions: Sessions, spec: JobSpec) -> JobRow:
+    with sessions.begin() as session:
+        return store.create(session, spec, max_attempts=3)
+
+
+def event_types(sessions: Sessions, job_id: str) -> list[str]:
+    with sessions.begin() as session:
+        rows = store.events(session, job_id, after=0, limit=1000)
+    assert [row.seq for row in rows] == list(range(1, len(rows) + 1))
+    return [row.type for row in rows]
+
+
+def test_ids_sort_by_time_and_never_repeat() -> None:
+    made = [ids.new("cjob") for _ in range(1000)]
+    assert len(set(made)) == 1000
+    assert [id[:17] for id in made] == sorted(id[:17] for id in made)
+    assert all(len(id) == 37 and id[17] == "7" for id in made)
+
+
+def test_the_migrations_make_the_tables_of_the_code(engine: Engine) -> None:
+    with engine.connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), Table.metadata) == []
+
+
+def test_a_job_comes_with_its_event_and_its_doorbell_or_not_at_all(sessions: Sessions, spec: JobSpec) -> None:
+    row = create(sessions, spec)
+    assert (row.status, row.version, row.attempt, row.max_attempts) == ("queued", 1, 0, 3)
+    assert row.created_at == row.queued_at
+    assert row.created_at.tzinfo is not None
+    assert JobSpec.model_validate(row.spec) == spec
+    assert event_types(sessions, row.id) == ["queued"]
+
+    with sessions() as session:
+        store.create(session, spec, max_attempts=3)
+        session.rollback()
+    with sessions.begin() as session:
+        assert [bell.job_id for bell in outbox.unsent(session, 10)] == [row.id]
+        assert [job.id for job in store.page(session, limit=10).items] == [row.id]
+
+
+def test_a_status_that_is_none_is_refused_by_the_database(sessions: Sessions, spec: JobSpec) -> None:
+    row = create(sessions, spec)
+    for column, value in (("status", "'paused'"), ("lease_token", "gen_random_uuid()"), ("status", "'running'")):
+        with pytest.raises(IntegrityError, match="check"), sessions.begin() as session:
+            session.execute(text(f"UPDATE jobs SET {column} = {value} WHERE id = :id"), {"id": row.id})
+
+
+def test_pages_hold_every_job_once_in_both_orders(sessions: Sessions, spec: JobSpec) -> None:
+    made = [create(sessions, spec).id for _ in range(3)]
+    with sessions.begin() as session:  # two of the very same time
+        made += sorted(store.create(session, spec, max_attempts=3).id for _ in range(2))
+    orders: list[tuple[Literal["asc", "desc"], list[str]]] = [("asc", made), ("desc", made[::-1])]
+    for order, expected in orders:
+        seen: list[str] = []
+        after = None
+        with sessions.begin() as session:
+            while True:
+                page = store.page(session, limit=2, after=after, order=order)
+                seen += [job.id for job in page.items]
+                if not page.has_more:
+                    break
+                after = seen[-1]
+        assert seen == expected
+
+
+def test_pages_filter_by_status_and_refuse_foreign_cursors(sessions: Sessions, spec: JobSpec) -> None:
+    first, second = create(sessions, spec), create(sessions, spec)
+    with sessions.begin() as session:
+        store.request_cancel(session, first.id)
+        assert [job.id for job in store.page(session, limit=9, status=Status.CANCELLED).items] == [first.id]
+        assert [job.id for job in store.page(session, limit=9, status=Status.QUEUED).items] == [second.id]
+        with pytest.raises(InvalidCursor, match="cjob_unknown"):
+            store.page(session, limit=9, after="cjob_unknown")
+
+
+def test_cancel_ends_a_queued_job_at_once_and_again_changes_nothing(sessions: Sessions, spec: JobSpec) -> None:
+    row = create(sessions, spec)
+    with sessions.begin() as session:
+        cancelled = store.request_cancel(session, row.id)
+    assert (cancelled.status, cancelled.reason, cancelled.version) == ("cancelled", "user_requested", 2)
+    assert cancelled.finished_at is not None
+    assert cancelled.cancel_requested_at is not None
+    with sessions.begin() as session:
+        assert store.request_cancel(session, row.id).version == 2
+        assert leases.claim(session, row.id, "worker", 30) is None
+    assert event_types(sessions, row.id) == ["queued", "cancelled"]
+
+
+def test_cancel_of_a_finished_job_is_a_conflict(sessions: Sessions, spec: JobSpec) -> None:
+    row = create(sessions, spec)
+    with sessions.begin() as session:
+        claim = leases.claim(session, row.id, "worker", 30)
+        assert claim is not None
+        assert leases.succeed(session, claim, {}, [])
+    with pytest.raises(StateConflict, match="already succeeded") as caught, sessions.begin() as session:
+        store.request_cancel(session, row.id)
+    assert caught.value.allowed == ()
+
+
+def test_a_claim_and_a_cancel_at_once_end_in_one_order_or_the_other(sessions: Sessions, spec: JobSpec) -> None:
+    for _ in range(10):
+        row = create(sessions, spec)
+        start = Barrier(2)
+
+        def cancel(job_id: str = row.id, start: Barrier = start) -> None:
+            start.wait()
+            with sessions.begin() as session:
+                store.request_cancel(session, job_id)
+
+        canceller = Thread(target=cancel)
+        canceller.start()
+        start.wait()
+        with sessions.begin() as session:
+            claim = leases.claim(session, row.id, "worker", 30)
+        canceller.join()
+        with sessions.begin() as session:
+            status = store.get(session, row.id).status
+        assert status == ("cancelled" if claim is None else "cancelling")
+
+
+def test_what_is_not_there_is_not_found(sessions: Sessions, spec: JobSpec) -> None:
+    row = create(sessions, spec)
+    with sessions.begin() as session:
+        for lookup in (store.get, store.request_cancel, store.artifacts, store.file):
+            with pytest.raises(NotFound, match="nowhere"):
+                lookup(session, "nowhere")
+        with pytest.raises(NotFound, match="nowhere"):
+            store.events(session, "nowhere", after=0, limit=1)
+        with pytest.raises(NotFound, match=r"queued.*model\.safetensors"):
+            store.artifact(session, row.id, "model.safetensors")
+        assert store.artifacts(session, row.id) == []
+
+
+def test_an_uploaded_file_is_known_by_its_id(sessions: Sessions) -> None:
+    id = ids.new("file")
+    with sessions.begin() as session:
+        added = store.add_file(session, id=id, name="train.jsonl", bytes=5 * 2**31, sha256="ab" * 32)
+        assert added.created_at is not None
+    with sessions.begin() as session:
+        found = store.file(session, id)
+    assert (found.name, found.bytes, found.sha256) == ("train.jsonl", 5 * 2**31, "ab" * 32)
