@@ -37,6 +37,16 @@ def blob_key(sha256: str) -> str:
     return f"blobs/sha256/{sha256[:2]}/{sha256}"
 
 
+def upload_folder(file_id: str) -> str:
+    """Where an uploaded file is kept: this folder holds one object, under the name that the file was given."""
+    return f"uploads/{file_id}"
+
+
+def upload_key(file_id: str, name: str) -> str:
+    """The key of an uploaded file; its id alone leads there, through `upload_folder` and a listing."""
+    return f"{upload_folder(file_id)}/{name}"
+
+
 def split_uri(uri: str) -> tuple[str, str]:
     """Bucket and key of `s3://bucket/key`."""
     bucket, _, key = uri.removeprefix("s3://").partition("/")
