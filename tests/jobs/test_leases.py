@@ -1,0 +1,221 @@
+"""One worker at a time, and none that was overtaken can still write."""
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.orm import Session, sessionmaker
+
+from jobs import leases, outbox, store
+from jobs.leases import Claim, NewArtifact
+from jobs.specs import JobSpec
+from jobs.tables import JobRow
+
+Sessions = sessionmaker[Session]
+
+RERING = 60.0
+
+
+@pytest.fixture
+def job_id(sessions: Sessions, spec: JobSpec) -> str:
+    """A queued job whose doorbell was rung."""
+    with sessions.begin() as session:
+        id = store.create(session, spec, max_attempts=2).id
+    ring_all(sessions)
+    return id
+
+
+def ring_all(sessions: Sessions) -> list[str]:
+    with sessions.begin() as session:
+        bells = outbox.unsent(session, 100)
+        for bell in bells:
+            outbox.discard(session, bell)
+    return [bell.job_id for bell in bells]
+
+
+def claim(sessions: Sessions, job_id: str, lease_seconds: float = 30.0) -> Claim:
+    with sessions.begin() as session:
+        claimed = leases.claim(session, job_id, "worker-1", lease_seconds)
+    assert claimed is not None
+    return claimed
+
+
+def job(sessions: Sessions, job_id: str) -> JobRow:
+    with sessions.begin() as session:
+        return store.get(session, job_id)
+
+
+def reap(sessions: Sessions) -> int:
+    with sessions.begin() as session:
+        return leases.reap(session, rering_seconds=RERING)
+
+
+def events(sessions: Sessions, job_id: str) -> list[tuple[str, dict[str, Any]]]:
+    with sessions.begin() as session:
+        rows = store.events(session, job_id, after=0, limit=1000)
+    assert [row.seq for row in rows] == list(range(1, len(rows) + 1))
+    return [(row.type, row.data) for row in rows]
+
+
+def test_of_many_claims_one_wins(sessions: Sessions, job_id: str) -> None:
+    def try_claim(number: int) -> Claim | None:
+        with sessions.begin() as session:
+            return leases.claim(session, job_id, f"worker-{number}", 30)
+
+    with ThreadPoolExecutor(10) as pool:
+        won = [claim for claim in pool.map(try_claim, range(10)) if claim is not None]
+    row = job(sessions, job_id)
+    assert [(claim.token, claim.attempt) for claim in won] == [(row.lease_token, 1)]
+    assert (row.status, row.attempt, row.phase) == ("running", 1, "preparing")
+    assert [type for type, _ in events(sessions, job_id)] == ["queued", "running"]
+
+
+def test_events_of_many_writers_are_numbered_without_gaps(sessions: Sessions, job_id: str) -> None:
+    claimed = claim(sessions, job_id)
+
+    def write(number: int) -> bool:
+        with sessions.begin() as session:
+            return leases.append(session, claimed, [("log", {"message": f"{number}.{line}"}) for line in range(3)])
+
+    with ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(write, range(16)))
+    messages = [data["message"] for type, data in events(sessions, job_id) if type == "log"]
+    assert sorted(messages) == sorted(f"{number}.{line}" for number in range(16) for line in range(3))
+    assert all(int(messages[at].split(".")[1]) == at % 3 for at in range(48))
+
+
+def test_progress_raises_the_version_and_a_beat_does_not(sessions: Sessions, job_id: str) -> None:
+    claimed = claim(sessions, job_id)
+    before = job(sessions, job_id)
+    with sessions.begin() as session:
+        assert leases.progress(session, claimed, "pruning", {"percent": 40.0})
+        assert leases.beat(session, claimed, 30) == leases.Orders(cancel=False)
+    after = job(sessions, job_id)
+    assert (after.phase, after.progress, after.version) == ("pruning", {"percent": 40.0}, before.version + 1)
+    assert after.progress_at is not None
+    assert before.lease_expires_at is not None
+    assert after.lease_expires_at is not None
+    assert after.lease_expires_at > before.lease_expires_at
+
+
+def test_success_shows_result_and_artifacts_together(sessions: Sessions, job_id: str) -> None:
+    claimed = claim(sessions, job_id)
+    files = [NewArtifact("model.safetensors", 3 * 2**31, "a" * 64), NewArtifact("config.json", 7, "b" * 64)]
+    with sessions.begin() as session:
+        assert leases.succeed(session, claimed, {"parameters": 1}, files)
+        assert not leases.fail(session, claimed, {"code": "late"}, "late")
+    row = job(sessions, job_id)
+    assert (row.status, row.result, row.error, row.lease_token) == ("succeeded", {"parameters": 1}, None, None)
+    assert row.finished_at is not None
+    with sessions.begin() as session:
+        assert [file.path for file in store.artifacts(session, job_id)] == ["config.json", "model.safetensors"]
+        assert store.artifact(session, job_id, "model.safetensors").bytes == 3 * 2**31
+
+
+def test_a_cancel_reaches_the_holder_with_its_next_beat(sessions: Sessions, job_id: str) -> None:
+    claimed = claim(sessions, job_id)
+    with sessions.begin() as session:
+        assert store.request_cancel(session, job_id).status == "cancelling"
+    with sessions.begin() as session:
+        assert leases.beat(session, claimed, 30) == leases.Orders(cancel=True)
+        assert leases.cancelled(session, claimed)
+    row = job(sessions, job_id)
+    assert (row.status, row.reason) == ("cancelled", "user_requested")
+    assert [type for type, _ in events(sessions, job_id)] == ["queued", "running", "cancelling", "cancelled"]
+
+
+def test_a_job_that_ends_before_it_hears_of_the_cancel_has_succeeded(sessions: Sessions, job_id: str) -> None:
+    claimed = claim(sessions, job_id)
+    with sessions.begin() as session:
+        store.request_cancel(session, job_id)
+        assert leases.succeed(session, claimed, {}, [])
+    assert job(sessions, job_id).status == "succeeded"
+
+
+def test_an_overtaken_worker_can_write_nothing(sessions: Sessions, job_id: str) -> None:
+    old = claim(sessions, job_id, lease_seconds=0)
+    assert reap(sessions) == 1
+    assert ring_all(sessions) == [job_id]
+    new = claim(sessions, job_id)
+    before = job(sessions, job_id)
+    with sessions.begin() as session:
+        assert leases.beat(session, old, 30) is None
+        assert not leases.progress(session, old, "pruning", {})
+        assert not leases.append(session, old, [("log", {})])
+        assert not leases.succeed(session, old, {}, [NewArtifact("a", 1, "c" * 64)])
+        assert not leases.fail(session, old, {}, "late")
+        assert not leases.cancelled(session, old)
+        assert not leases.release(session, old, "late")
+    after = job(sessions, job_id)
+    assert (after.version, after.last_seq, after.lease_token) == (before.version, before.last_seq, new.token)
+    assert after.lease_expires_at == before.lease_expires_at
+    assert [kind for kind, _ in events(sessions, job_id)] == ["queued", "running", "queued", "running"]
+
+
+def test_a_lost_job_is_tried_as_often_as_allowed_and_then_fails(sessions: Sessions, job_id: str) -> None:
+    claim(sessions, job_id, lease_seconds=0)
+    assert reap(sessions) == 1
+    assert (job(sessions, job_id).status, job(sessions, job_id).reason) == ("queued", "worker_lost")
+    claim(sessions, job_id, lease_seconds=0)
+    assert reap(sessions) == 1
+    row = job(sessions, job_id)
+    assert (row.status, row.reason, row.attempt) == ("failed", "worker_lost", 2)
+    assert row.error is not None
+    assert (row.error["code"], row.error["retryable"], row.error["phase"]) == ("worker_lost", True, "preparing")
+    assert ring_all(sessions) == [job_id]
+    assert reap(sessions) == 0
+
+
+def test_a_lost_job_that_was_to_be_cancelled_is_cancelled(sessions: Sessions, job_id: str) -> None:
+    claim(sessions, job_id, lease_seconds=0)
+    with sessions.begin() as session:
+        store.request_cancel(session, job_id)
+    assert reap(sessions) == 1
+    assert job(sessions, job_id).status == "cancelled"
+
+
+def test_a_living_lease_is_left_alone(sessions: Sessions, job_id: str) -> None:
+    claim(sessions, job_id)
+    assert reap(sessions) == 0
+    assert job(sessions, job_id).status == "running"
+
+
+def test_a_released_job_queues_again_without_losing_an_attempt(sessions: Sessions, job_id: str) -> None:
+    claimed = claim(sessions, job_id)
+    with sessions.begin() as session:
+        assert leases.release(session, claimed, "worker_stopped")
+    row = job(sessions, job_id)
+    assert (row.status, row.reason, row.max_attempts - row.attempt) == ("queued", "worker_stopped", 2)
+    assert ring_all(sessions) == [job_id]
+
+
+def test_a_released_job_that_was_to_be_cancelled_is_cancelled(sessions: Sessions, job_id: str) -> None:
+    claimed = claim(sessions, job_id)
+    with sessions.begin() as session:
+        store.request_cancel(session, job_id)
+        assert leases.release(session, claimed, "worker_stopped")
+    assert job(sessions, job_id).status == "cancelled"
+    assert ring_all(sessions) == []
+
+
+def test_a_job_that_waits_unheard_is_rung_for_again_and_once(sessions: Sessions, job_id: str) -> None:
+    assert reap(sessions) == 0
+    with sessions.begin() as session:
+        session.execute(text("UPDATE jobs SET rung_at = now() - interval '61 s'"))
+    assert [reap(sessions), reap(sessions)] == [1, 0]
+    assert ring_all(sessions) == [job_id]
+    with sessions.begin() as session:
+        session.execute(text("UPDATE jobs SET rung_at = now() - interval '61 s'"))
+        store.request_cancel(session, job_id)
+    assert reap(sessions) == 0
+
+
+def test_two_relays_never_hold_the_same_doorbell(sessions: Sessions, spec: JobSpec) -> None:
+    with sessions.begin() as session:
+        for _ in range(4):
+            store.create(session, spec, max_attempts=1)
+    with sessions.begin() as first, sessions.begin() as second:
+        mine = {bell.id for bell in outbox.unsent(first, 2)}
+        theirs = {bell.id for bell in outbox.unsent(second, 100)}
+    assert (len(mine), len(theirs), mine & theirs) == (2, 2, set())
