@@ -10,6 +10,7 @@ from jobs.settings import Settings
 
 _OURS = "PRUNERY_"
 _EVERYONE = ("PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR", "LD_LIBRARY_PATH")
+_USER = ("HOME", "USER", "XDG_CACHE_HOME")
 _NETWORK = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE")
 _PREFIXES = ("HF_", "HUGGINGFACE_", "CUDA_", "NVIDIA_", "NCCL_", "OMP_", "MKL_", "TORCH", "PYTORCH_", "TOKENIZERS_")
 
@@ -23,17 +24,21 @@ def for_server() -> dict[str, str]:
 def for_service(settings: Mapping[str, str]) -> dict[str, str]:
     """What the API, the relay and a worker need: their settings, the network, the hub and the accelerator."""
     environment = for_server()
-    for name, value in os.environ.items():
-        if name.upper() in _NETWORK or name in ("HOME", "USER", "XDG_CACHE_HOME") or name.startswith(_PREFIXES):
-            environment[name] = value
-        elif name.startswith(_OURS) and name.removeprefix(_OURS).lower() in Settings.model_fields:
-            environment[name] = value
+    environment |= {name: value for name, value in os.environ.items() if _concerns_service(name)}
     # Threads that spin while they wait would take the cores from the servers next to them.
     environment.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     environment["PYTHONUNBUFFERED"] = "1"
+    # The folder a process runs in holds data, not modules.
+    environment["PYTHONSAFEPATH"] = "1"
     if (checkout := _checkout()) is not None:
         environment["PYTHONPATH"] = str(checkout)
     return environment | dict(settings)
+
+
+def _concerns_service(name: str) -> bool:
+    if name.startswith(_OURS):
+        return name.removeprefix(_OURS).lower() in Settings.model_fields
+    return name.upper() in _NETWORK or name in _USER or name.startswith(_PREFIXES)
 
 
 def _checkout() -> Path | None:

@@ -1,6 +1,7 @@
 """What can go wrong with a stack on one machine, each with what to do about it."""
 
 import signal
+from pathlib import Path
 
 from jobs.errors import PruneryError
 
@@ -31,8 +32,8 @@ class NoUnprivilegedUser(StackError):
 class PartFailed(StackError):
     """One process of the stack ended, or never became ready; `log_tail` holds its last words."""
 
-    def __init__(self, part: str, what: str, *, log_tail: str, hint: str) -> None:
-        super().__init__(f"{part} {what}", hint=hint)
+    def __init__(self, part: str, what: str, *, log: Path, log_tail: str) -> None:
+        super().__init__(f"{part} {what}.", hint=f"The last lines of its log, {log}:\n{log_tail}")
         self.part = part
         self.log_tail = log_tail
 

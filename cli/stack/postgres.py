@@ -98,21 +98,19 @@ class Postgres:
                 )
             return None
         if owner != identity.uid:
-            os.chown(self._folder, identity.uid, identity.gid)
-            for path in self._folder.rglob("*"):
-                os.chown(path, identity.uid, identity.gid, follow_symlinks=False)
+            privileges.give(self._folder, identity)
         initdb = str(programs.postgres_program("initdb"))
         return privileges.able_to_run(identity, [initdb, "--show", "-D", str(self._folder)], self._folder)
 
     def _initialise(self) -> None:
-        """Create the cluster beside its place and move it there: half a cluster would never be taken for a whole one."""
+        """Create the cluster beside its place and move it there: half a cluster is never taken for a whole one."""
         draft, password_file = self._folder / "draft", self._folder / "password"
         shutil.rmtree(draft, ignore_errors=True)
         password_file.unlink(missing_ok=True)
         password_file.touch(mode=0o600)
         password_file.write_text(self._password)
         if self._identity is not None:
-            os.chown(password_file, self._identity.uid, self._identity.gid)
+            privileges.give(password_file, self._identity)
         command = [
             str(programs.postgres_program("initdb")),
             *("-D", str(draft), "-U", USER, "-A", "scram-sha-256", "--pwfile", str(password_file)),
@@ -131,10 +129,6 @@ class Postgres:
         finally:
             password_file.unlink()
         if done.returncode != 0:
-            raise PartFailed(
-                "initdb",
-                describe_end(done.returncode),
-                log_tail=last_lines(self._log),
-                hint=f"Its whole log is {self._log}.",
-            )
+            what = describe_end(done.returncode)
+            raise PartFailed("initdb", what, log=self._log, log_tail=last_lines(self._log))
         draft.rename(self._cluster)

@@ -39,6 +39,18 @@ def unprivileged() -> Identity | None:
     return Identity(entry.pw_uid, entry.pw_gid)
 
 
+def give(path: Path, identity: Identity) -> None:
+    """Make the identity the owner of a file, or of a folder with everything in it."""
+    try:
+        for each in (path, *path.rglob("*")):
+            os.chown(each, identity.uid, identity.gid, follow_symlinks=False)
+    except OSError as error:
+        raise NoUnprivilegedUser(
+            f"PostgreSQL refuses to run as root, and {path} cannot be given to user {identity.uid}: {error.strerror}.",
+            hint="Run this as a user who is not root.",
+        ) from error
+
+
 def able_to_run(identity: Identity, probe: Sequence[str], directory: Path) -> Identity:
     """The identity with the smallest right beyond its own with which `probe` runs in `directory`.
 
@@ -61,9 +73,10 @@ def able_to_run(identity: Identity, probe: Sequence[str], directory: Path) -> Id
         if done.returncode == 0:
             return candidate
         failures.append(done.stderr.strip())
+    reasons = "; ".join(dict.fromkeys(failures))
     raise NoUnprivilegedUser(
-        f"PostgreSQL refuses to run as root, and user {identity.uid} cannot run it here: {failures[0] or failures[-1]}.",
-        hint="Run this command as a user who is not root, or install Prunery and put --data where every user may enter.",
+        f"PostgreSQL refuses to run as root, and user {identity.uid} cannot run it here: {reasons}.",
+        hint="Run this as a user who is not root, or install Prunery and put --data where every user may enter.",
     )
 
 

@@ -85,7 +85,7 @@ class Process:
         """The error that tells how this part ended, or what else is wrong with it."""
         if what is None:
             what = "still runs" if self.returncode is None else describe_end(self.returncode)
-        return PartFailed(self.part, what, log_tail=self.log_tail(), hint=f"Its whole log is {self.log}.")
+        return PartFailed(self.part, what, log=self.log, log_tail=self.log_tail())
 
     def wait_until(self, ready: Callable[[], bool], *, seconds: float) -> None:
         """Return when `ready` says so; raise PartFailed if the process ends first or takes longer."""
@@ -97,11 +97,16 @@ class Process:
                 raise self.failure(f"was not ready after {seconds:g} s")
             time.sleep(_POLL_SECONDS)
 
-    def stop(self, grace_seconds: float) -> None:
-        """Ask it to end, insist after the grace, and end what it left behind."""
+    def ask_to_stop(self) -> None:
+        """Tell it to end, and return at once."""
         if self.running:
             self._remember_family()
             self._popen.send_signal(self._stop_signal)
+
+    def stop(self, grace_seconds: float) -> None:
+        """Ask it to end, insist after the grace, and end what it left behind."""
+        if self.running:
+            self.ask_to_stop()
             try:
                 self._popen.wait(grace_seconds)
             except subprocess.TimeoutExpired:

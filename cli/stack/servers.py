@@ -14,6 +14,7 @@ from cli.stack.seaweed import BUCKET, REGION, Seaweed
 from cli.stack.valkey import Valkey
 
 _READY_SECONDS = 90.0
+_GRACE_SECONDS = 10.0
 _PORT_TRIES = 8
 _PORT_TAKEN = ("address already in use", "is not available on")
 
@@ -52,7 +53,7 @@ class Servers:
         """Start all three and return when each has answered a real request.
 
         Raises:
-            StackError: a program is missing, the folder is in use, or a server did not come up; nothing is left running.
+            StackError: a program is missing, the folder is in use, or a server did not come up. Nothing is left then.
         """
         programs.require_servers()
         credentials = self.folder.open()
@@ -81,7 +82,7 @@ class Servers:
         """End whatever runs, and let go of the folder."""
         for part in ("postgres", "valkey", "seaweed"):
             if process := self.processes.pop(part, None):
-                process.stop(grace_seconds=10.0)
+                process.stop(_GRACE_SECONDS)
                 if part == "seaweed":
                     self.seaweed.clear_sockets()
         self.folder.close()
@@ -116,7 +117,11 @@ class Servers:
                 return
             except PartFailed as failure:
                 # Somebody took a port between our look and the server's: choose others.
-                taken = any(words in failure.log_tail.lower() for words in _PORT_TAKEN)
-                if process.running or not taken or attempt == _PORT_TRIES:
+                if process.running or not port_was_taken(failure) or attempt == _PORT_TRIES:
                     raise
             self._spawn(server, remembered=False)
+
+
+def port_was_taken(failure: PartFailed) -> bool:
+    """Whether a server ended because it could not listen."""
+    return any(words in failure.log_tail.lower() for words in _PORT_TAKEN)
