@@ -113,13 +113,18 @@ def check_files(names: Iterable[str]) -> None:
         )
     if any(fnmatch(name, "model*.safetensors") for name in names):
         return
-    pickles = sorted(name for name in names if any(fnmatch(name, pattern) for pattern in PICKLE_PATTERNS))
+    pickles = sorted(filter(is_pickle, names))
     if pickles:
         raise errors.PickleWeights(
             f"The weights exist as pickle only ({pickles[0]}), and reading a pickle can run any code.",
             hint="Save the model again with safetensors: model.save_pretrained(folder).",
         )
     raise errors.BaseModelIncomplete("There are no weights (model*.safetensors) beside config.json.")
+
+
+def is_pickle(name: str) -> bool:
+    """Whether a file of this name holds pickled weights."""
+    return any(fnmatch(name, pattern) for pattern in PICKLE_PATTERNS)
 
 
 def check_sequence_length(shape: ModelShape, length: int) -> None:

@@ -5,6 +5,7 @@
                         applied, a bucket of its own, an empty broker, a work folder of its own.
 `settings` (test)       the same as `jobs.settings.Settings`, which `jobs.settings.load()` returns too during the test.
 `bucket` (test)         the test's bucket: a boto3 Bucket.
+`data`, `small_model`, `small_text` (session)   see `tests.models`.
 """
 
 import itertools
@@ -24,6 +25,7 @@ from psycopg import sql
 
 from cli.stack.servers import Servers
 from jobs.settings import Settings, load
+from tests.models import data, small_model, small_text  # noqa: F401  # fixtures
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.service_resource import Bucket

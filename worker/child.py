@@ -1,0 +1,111 @@
+"""`python -m worker.child`: one job in a process of its own, which speaks through a pipe and two files.
+
+Events go to the pipe, one JSON object per line. The end is OUT/result.json with OUT/model, or OUT/error.json.
+"""
+
+import argparse
+import errno
+import json
+import logging
+import os
+import signal
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
+
+from jobs import errors
+from jobs.specs import JobSpec
+from worker import process
+
+if TYPE_CHECKING:
+    from worker.engine.reporter import Reporter
+
+logger = logging.getLogger(__name__)
+
+RESULT, ERROR, MODEL = "result.json", "error.json", "model"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the job; the exit code is 0 if there is a result."""
+    process.die_with_parent()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    parser = argparse.ArgumentParser(prog="python -m worker.child")
+    parser.add_argument("--spec", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--events-fd", type=int, required=True)
+    options = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    with open(options.events_fd, "w", encoding="utf-8", buffering=1) as events:
+        return _run(JobSpec.model_validate_json(options.spec.read_bytes()), options.out, events)
+
+
+def _run(spec: JobSpec, out: Path, events: TextIO) -> int:
+    def emit(event: Mapping[str, object]) -> None:
+        events.write(json.dumps(event) + "\n")
+
+    emit({"type": "phase", "phase": "preparing"})
+    # Torch takes seconds to import: say first that work has begun.
+    from worker.engine.reporter import Reporter
+
+    reporter = Reporter(emit)
+    try:
+        summary = _compress(spec, out, reporter)
+    except Exception as error:  # the one place where any error becomes the job's last word
+        _write_error(out, _named(error), reporter)
+        return 1
+    (out / RESULT).write_text(json.dumps({"summary": summary, "model_dir": MODEL}), encoding="utf-8")
+    return 0
+
+
+def _compress(spec: JobSpec, out: Path, reporter: "Reporter") -> dict[str, object]:
+    from worker import fetch
+    from worker.engine import pipeline
+
+    out.mkdir(parents=True, exist_ok=True)
+    reporter.phase("downloading_base")
+    with tempfile.TemporaryDirectory(prefix="work-", dir=out) as folder:
+        work = Path(folder)
+        return pipeline.compress(spec, fetch.fetch(spec, work), out / MODEL, work, reporter)
+
+
+def _named(error: Exception) -> errors.PruneryError:
+    """The error by its name in our tree."""
+    if isinstance(error, errors.PruneryError):
+        return error
+    logger.exception("The job failed.")
+    if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        return errors.OutOfDisk("The worker's disk is full.", hint="Free space under its work folder, or name another.")
+    if _is_out_of_memory(error):
+        return errors.OutOfGpuMemory(
+            f"The accelerator's memory is full: {error}", hint="Lower train.micro_batch_size or sequence_length."
+        )
+    return errors.PruneryError(f"{type(error).__name__}: {error}", hint="The job's log has the details.")
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    import torch
+
+    return isinstance(error, torch.OutOfMemoryError)
+
+
+def _write_error(out: Path, error: errors.PruneryError, reporter: "Reporter") -> None:
+    content = {
+        "code": error.code,
+        "message": error.detail,
+        "hint": error.hint,
+        "retryable": error.retryable,
+        "phase": reporter.current_phase,
+        "step": reporter.current_step,
+    }
+    out.mkdir(parents=True, exist_ok=True)
+    (out / ERROR).write_text(json.dumps(content), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    # Everything is written: skip the interpreter's farewell, which can hang in a library's threads.
+    code = main()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)

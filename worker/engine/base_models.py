@@ -1,0 +1,166 @@
+"""The model to compress, brought into the one form that everything else reads: a stock safetensors folder."""
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    GenerationConfig,
+    PreTrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from jobs import errors, shapes
+from jobs.shapes import ModelShape
+from jobs.specs import GgufModel, HubModel, LocalModel
+from worker.engine import gguf_models
+
+Reachable = HubModel | LocalModel | GgufModel
+"""Sources that the engine reads itself; others are brought to this machine first."""
+
+HUB_FILES = ["*.json", "*.safetensors", "tokenizer*", "*.model", "*.txt", "*.jinja", "README.md", "LICENSE*"]
+
+
+@dataclass(frozen=True)
+class BaseModel:
+    """A stock folder on this machine."""
+
+    folder: Path
+    name: str
+    shape: ModelShape
+    config: dict[str, Any]
+    revision: str | None
+    licence: str | None
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The dtype that the weights are stored in."""
+        name = str(self.config.get("dtype") or self.config.get("torch_dtype") or "float32")
+        dtype = getattr(torch, name, None)
+        if not isinstance(dtype, torch.dtype):
+            raise errors.UnsupportedArchitecture(f"config.json: dtype is {name!r}.")
+        return dtype
+
+    def load(self, dtype: torch.dtype) -> PreTrainedModel:
+        """A fresh copy of the model, without any code from its repository."""
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
+            self.folder, dtype=dtype, device_map=device, trust_remote_code=False
+        )
+        return model.eval()
+
+    def stock_config(self) -> PreTrainedConfig:
+        """The configuration object of the model's own class."""
+        config: PreTrainedConfig = AutoConfig.from_pretrained(self.folder, trust_remote_code=False)
+        return config
+
+    def generation_config(self) -> GenerationConfig | None:
+        """How the model generates by default, if the folder says."""
+        if not (self.folder / "generation_config.json").is_file():
+            return None
+        return GenerationConfig.from_pretrained(self.folder)
+
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        """The tokenizer beside the weights.
+
+        Raises:
+            BaseModelIncomplete: there is none that can be read.
+        """
+        try:
+            return AutoTokenizer.from_pretrained(self.folder, trust_remote_code=False)
+        except (OSError, ValueError, KeyError, ImportError) as error:
+            raise errors.BaseModelIncomplete(
+                f"The tokenizer of {self.name} cannot be read: {error}",
+                hint="The folder needs tokenizer.json (or the family's own tokenizer files).",
+            ) from error
+
+
+def prepare(source: Reachable, work: Path) -> BaseModel:
+    """Check the model from its small files first; `work` takes what has to be written (a GGUF's weights).
+
+    Raises:
+        BaseModelError: with the reason.
+    """
+    match source:
+        case LocalModel(path=path):
+            return open_folder(Path(path))
+        case GgufModel(path=path):
+            folder = work / "base"
+            gguf_models.convert(Path(path), folder)
+            return open_folder(folder, name=Path(path).name, licence=gguf_models.licence(Path(path)))
+        case HubModel():
+            folder = _download(source)
+            return open_folder(folder, name=source.id, revision=folder.name)
+
+
+def open_folder(
+    folder: Path, *, name: str | None = None, revision: str | None = None, licence: str | None = None
+) -> BaseModel:
+    """A stock folder that is already here."""
+    name = name or folder.name
+    if not folder.is_dir():
+        raise errors.BaseModelNotFound(f"There is no folder {folder}.")
+    names = [path.name for path in folder.iterdir()]
+    shapes.check_files(names)
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise errors.BaseModelIncomplete(f"config.json of {name} is not JSON: {error}.") from error
+    _check_shards(folder)
+    shape = shapes.read(config)
+    return BaseModel(folder, name, shape, config, revision, licence or _stated_licence(folder))
+
+
+def _check_shards(folder: Path) -> None:
+    index = folder / "model.safetensors.index.json"
+    if not index.is_file():
+        return
+    shards = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+    missing = sorted(shard for shard in shards if not (folder / shard).is_file())
+    if missing:
+        raise errors.BaseModelIncomplete(
+            f"{len(missing)} of {len(shards)} weight files are missing, {missing[0]} among them.",
+            hint="Download or copy the model again.",
+        )
+
+
+def _stated_licence(folder: Path) -> str | None:
+    """The licence named in the model card's front matter."""
+    card = folder / "README.md"
+    if not card.is_file():
+        return None
+    head = card.read_text(encoding="utf-8", errors="replace").partition("\n---")[0]
+    found = re.search(r"^license:\s*(\S+)", head, flags=re.MULTILINE)
+    return found[1] if found else None
+
+
+def _download(source: HubModel) -> Path:
+    """The snapshot's folder in the hub's cache; its name is the commit.
+
+    The small files come first, so that a model that cannot be used costs no large download.
+    """
+    from huggingface_hub import errors as hub
+    from huggingface_hub import list_repo_files, snapshot_download
+
+    try:
+        shapes.check_files(list_repo_files(source.id, revision=source.revision))
+        small = snapshot_download(source.id, revision=source.revision, allow_patterns=["config.json"])
+        shapes.read(json.loads((Path(small) / "config.json").read_text(encoding="utf-8")))
+        return Path(snapshot_download(source.id, revision=source.revision, allow_patterns=HUB_FILES))
+    except hub.GatedRepoError as error:
+        raise errors.BaseModelGated(
+            f"{source.id} is gated.", hint="Accept its terms on the hub and give the worker a token (HF_TOKEN)."
+        ) from error
+    except (hub.RepositoryNotFoundError, hub.RevisionNotFoundError, hub.EntryNotFoundError) as error:
+        raise errors.BaseModelNotFound(
+            f"There is no model {source.id} at revision {source.revision or 'main'} on the hub, or it is private."
+        ) from error
+    except (hub.HfHubHTTPError, hub.LocalEntryNotFoundError, OSError) as error:
+        raise errors.BaseModelUnavailable(f"The hub did not give {source.id}: {error}") from error

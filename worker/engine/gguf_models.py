@@ -1,0 +1,72 @@
+"""GGUF files as base models: weights de-quantised to float32, tokenizer mended, written as a stock folder."""
+
+from pathlib import Path
+
+import torch
+from gguf import GGUFReader
+from tokenizers import Tokenizer, pre_tokenizers
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+
+from jobs import errors
+from jobs.shapes import FAMILIES
+
+DIGIT_SPLITTERS = ("smollm", "starcoder", "refact")
+"""Pre-tokenizers, by GGUF's name for them, that part digits; the conversion to a fast tokenizer forgets it."""
+
+
+def convert(path: Path, folder: Path) -> None:
+    """Write `folder` as `save_pretrained` would have, had the model come as float32 safetensors.
+
+    Raises:
+        BaseModelNotFound, BaseModelIncomplete, UnsupportedArchitecture
+    """
+    reader = _open(path)
+    architecture = _text(reader, "general.architecture")
+    if architecture not in FAMILIES:
+        raise errors.UnsupportedArchitecture(
+            f"{path.name} holds a {architecture!r} model.", hint=f"Supported: {', '.join(FAMILIES)}."
+        )
+    model = AutoModelForCausalLM.from_pretrained(path.parent, gguf_file=path.name, dtype=torch.float32)
+    _without_quantisation(model).save_pretrained(folder)
+    tokenizer = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
+    if _text(reader, "tokenizer.ggml.pre") in DIGIT_SPLITTERS:
+        _part_digits(tokenizer.backend_tokenizer)
+    tokenizer.save_pretrained(folder)
+
+
+def licence(path: Path) -> str | None:
+    """The licence that the file names."""
+    return _text(_open(path), "general.license")
+
+
+def _open(path: Path) -> GGUFReader:
+    if not path.is_file():
+        raise errors.BaseModelNotFound(f"There is no file {path}.")
+    try:
+        return GGUFReader(path)
+    except (ValueError, IndexError) as error:
+        raise errors.BaseModelIncomplete(f"{path.name} is not a whole GGUF file: {error}.") from error
+
+
+def _text(reader: GGUFReader, key: str) -> str | None:
+    field = reader.get_field(key)
+    return None if field is None else str(field.contents())
+
+
+def _without_quantisation(model: PreTrainedModel) -> PreTrainedModel:
+    """The same model under a configuration that does not claim to be quantised, which could not be saved."""
+    settings = model.config.to_dict()
+    settings.pop("quantization_config", None)
+    settings.pop("_name_or_path", None)
+    config = type(model.config)(**settings)
+    with torch.device("meta"):
+        plain = type(model)(config)
+    plain.load_state_dict(model.state_dict(), strict=True, assign=True)
+    plain.tie_weights()
+    return plain
+
+
+def _part_digits(backend: Tokenizer) -> None:
+    backend.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Digits(individual_digits=True), backend.pre_tokenizer]
+    )

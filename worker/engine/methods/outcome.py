@@ -1,0 +1,41 @@
+"""What a method is given, and what it hands on to be cut, checked and written."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from jobs.shapes import ModelShape
+from jobs.widths import Widths
+from worker.engine.architectures import Family
+from worker.engine.plan import Plan
+from worker.engine.reporter import Reporter
+from worker.engine.windows import Windows
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """A bare dense model, which the method may change in place, and where to go with it."""
+
+    model: PreTrainedModel
+    family: Family
+    shape: ModelShape
+    target: Widths
+    windows: Windows
+    probe_BT: Tensor
+    seed: int
+    work: Path
+    reporter: Reporter
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The decision, the full-width weights that belong to it, and how the model in training answered the probe.
+
+    `state` is the bare model's, float32 where it was trained; `logits_BTV` are float32, on the CPU.
+    """
+
+    plan: Plan
+    state: dict[str, Tensor]
+    logits_BTV: Tensor

@@ -1,0 +1,208 @@
+"""The whole story of a job: load, measure, train and prune, cut, write, reload, measure again, report."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from jobs import shapes, widths
+from jobs.specs import JobSpec
+from jobs.widths import Widths
+from worker.engine import (
+    adapters,
+    base_models,
+    datasets,
+    evaluation,
+    export,
+    measurement,
+    methods,
+    papers,
+    report,
+    surgery,
+    training,
+    verification,
+)
+from worker.engine.architectures import family
+from worker.engine.base_models import BaseModel
+from worker.engine.methods.outcome import Outcome, Task
+from worker.engine.reporter import Reporter
+from worker.engine.verification import Certificate
+from worker.engine.windows import Windows
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Where the spec's model and text lie, now that they can be reached from this machine."""
+
+    model: base_models.Reachable
+    training: datasets.Reachable
+    held_out: datasets.Reachable | None
+
+
+@dataclass(frozen=True)
+class Job:
+    """What all steps of one job share."""
+
+    spec: JobSpec
+    base: BaseModel
+    tokenizer: PreTrainedTokenizerBase
+    training: Windows
+    held_out: Windows
+    target: Widths
+    work: Path
+    reporter: Reporter
+    seconds: dict[str, float]
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What the weights are held in while training: bfloat16 if they came so, else float32."""
+        exact = self.spec.method.train.precision == "float32" or self.base.dtype != torch.bfloat16
+        return torch.float32 if exact else torch.bfloat16
+
+    @property
+    def output_dtype(self) -> torch.dtype:
+        """What the weights are written in."""
+        match self.spec.output.dtype:
+            case "auto":
+                return self.base.dtype
+            case "float32":
+                return torch.float32
+            case "bfloat16":
+                return torch.bfloat16
+            case "float16":
+                return torch.float16
+
+    def perplexity(self, model: torch.nn.Module) -> float:
+        """On the held-out text."""
+        return evaluation.perplexity(model, self.held_out, self.spec.evaluation.max_windows)
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Tells that a phase began, and keeps how long it took."""
+        self.reporter.phase(name)
+        start = time.monotonic()
+        yield
+        self.seconds[name] = round(self.seconds.get(name, 0) + time.monotonic() - start, 2)
+
+
+def compress(spec: JobSpec, inputs: Inputs, out: Path, work: Path, reporter: Reporter) -> dict[str, Any]:
+    """Write the smaller model to `out` and answer with the summary of the report.
+
+    Raises:
+        PruneryError: with the reason; `out` is then not to be used.
+    """
+    job = _prepare(spec, inputs, work, reporter)
+    with job.phase("baseline_eval"):
+        model = job.base.load(job.dtype)
+        dense_perplexity = job.perplexity(model)
+    _announce(job)
+    finetuned_perplexity, model = _reference(job, model)
+    with job.phase("scoring"):
+        probe_BT = verification.probe(job.base.shape.vocab, job.base.shape.max_positions)
+        outcome = methods.run(_task(job, model, probe_BT), spec.method)
+    del model
+    merged_difference, certificate = _publishable(job, outcome, probe_BT, out)
+    with job.phase("evaluating"):
+        measured = measurement.of_result(
+            job.base,
+            out,
+            spec,
+            held_out=job.held_out,
+            dtype=job.output_dtype,
+            tokenizer=job.tokenizer,
+            plan=outcome.plan,
+            dense_perplexity=dense_perplexity,
+            finetuned_perplexity=finetuned_perplexity,
+        )
+    result = report.summary(job.base, spec, outcome.plan, measured, merged_difference, certificate, job.seconds)
+    papers.write(out, spec, job.base, result, outcome.plan, reporter.history)
+    return result
+
+
+def _prepare(spec: JobSpec, inputs: Inputs, work: Path, reporter: Reporter) -> Job:
+    reporter.phase("downloading_base")
+    base = base_models.prepare(inputs.model, work)
+    train = spec.method.train
+    window = spec.evaluation.window or train.sequence_length
+    shapes.check_sequence_length(base.shape, max(train.sequence_length, window))
+    target = widths.uniform(
+        base.shape, spec.method.ratio, scope=spec.method.scope, round_ffn_to=spec.method.round_ffn_to
+    )
+    reporter.phase("loading_data")
+    tokenizer = base.tokenizer()
+    windows = datasets.read(inputs.training, tokenizer, length=train.sequence_length, seed=spec.seed)
+    if inputs.held_out is None:
+        windows, held_out = windows.split(spec.evaluation.validation_split)
+    else:
+        held_out = datasets.read(inputs.held_out, tokenizer, length=window, seed=spec.seed)
+    reporter.log(
+        f"{len(windows)} training windows of {train.sequence_length} tokens, "
+        f"{min(len(held_out), spec.evaluation.max_windows)} held-out windows of {held_out.ids_NT.shape[1]}."
+    )
+    return Job(spec, base, tokenizer, windows, held_out, target, work, reporter, {})
+
+
+def _announce(job: Job) -> None:
+    shape, target = job.base.shape, job.target
+    steps = training.total_steps(len(job.training), job.spec.method.train)
+    runs = 2 if job.spec.evaluation.finetuned_reference else 1
+    job.reporter.training(steps * runs, widths.ratio(shape, target))
+    job.reporter.log(
+        f"Every layer keeps {target.kv_groups} of {shape.kv_heads} KV groups and {target.ffn} of {shape.ffn} FFN "
+        f"channels: {widths.removed(shape, target):,} of {shape.block_parameters:,} block parameters go "
+        f"({widths.ratio(shape, target):.2%}; asked: {job.spec.method.ratio:.2%})."
+    )
+
+
+def _reference(job: Job, model: PreTrainedModel) -> tuple[float | None, PreTrainedModel]:
+    """Perplexity of the dense model after the same fine-tuning, and the dense model as it was before."""
+    if not job.spec.evaluation.finetuned_reference:
+        return None, model
+    with job.phase("reference_tuning"):
+        adapted = adapters.attach(model, family(job.base.shape), job.spec.method.lora)
+        training.train(
+            adapted, job.training, job.spec.method.train, seed=job.spec.seed, folder=job.work, reporter=job.reporter
+        )
+        return job.perplexity(adapted), adapted.unload()
+
+
+def _task(job: Job, model: PreTrainedModel, probe_BT: Tensor) -> Task:
+    return Task(
+        model=model,
+        family=family(job.base.shape),
+        shape=job.base.shape,
+        target=job.target,
+        windows=job.training,
+        probe_BT=probe_BT,
+        seed=job.spec.seed,
+        work=job.work,
+        reporter=job.reporter,
+    )
+
+
+def _publishable(job: Job, outcome: Outcome, probe_BT: Tensor, out: Path) -> tuple[float, Certificate]:
+    """Cut, prove the cut, write, and prove what was written; the logit difference of the first, and the second."""
+    shape = job.base.shape
+    with job.phase("exporting"):
+        base_config = job.base.stock_config()
+        config = export.stock_config(base_config, shape, outcome.plan.widths)
+        model = export.assemble(config, surgery.cut(outcome.state, outcome.plan, family(shape), shape))
+        logits_BTV = verification.answers(model, probe_BT)
+        difference = verification.compare("Merged and cut", outcome.logits_BTV, logits_BTV)
+        nn.Module.to(model, job.output_dtype)
+        export.save(
+            model, job.tokenizer, job.base.generation_config(), out, max_shard_bytes=job.spec.output.max_shard_bytes
+        )
+        if job.output_dtype == torch.float32:
+            expected_BTV = outcome.logits_BTV
+        else:  # the file holds rounded weights, so it must answer as the rounded model does
+            expected_BTV = verification.answers(nn.Module.to(model, torch.float32), probe_BT)
+    del model
+    with job.phase("verifying"):
+        return difference, verification.certify(out, probe_BT, expected_BTV, job.work)

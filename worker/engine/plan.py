@@ -1,0 +1,105 @@
+"""What is kept: plain data that can be printed, stored and replayed."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+from torch import Tensor
+
+from jobs import errors, widths
+from jobs.shapes import ModelShape
+from jobs.widths import Widths
+from worker.engine.architectures import Kind
+
+
+@dataclass(frozen=True)
+class LayerPlan:
+    """The units that one layer keeps, ascending."""
+
+    kv_groups: tuple[int, ...]
+    ffn_channels: tuple[int, ...]
+
+    def kept(self, kind: Kind) -> tuple[int, ...]:
+        """The kept units of one kind."""
+        match kind:
+            case Kind.KV_GROUP:
+                return self.kv_groups
+            case Kind.FFN_CHANNEL:
+                return self.ffn_channels
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The units that every layer keeps."""
+
+    layers: tuple[LayerPlan, ...]
+
+    @classmethod
+    def dense(cls, shape: ModelShape) -> Self:
+        """The plan that removes nothing."""
+        layer = LayerPlan(tuple(range(shape.kv_heads)), tuple(range(shape.ffn)))
+        return cls((layer,) * shape.layers)
+
+    @property
+    def widths(self) -> Widths:
+        """What every layer keeps; the plan is uniform by construction."""
+        (only,) = {Widths(len(layer.kv_groups), len(layer.ffn_channels)) for layer in self.layers}
+        return only
+
+    def removed(self, shape: ModelShape) -> int:
+        """Parameters that the model loses."""
+        return widths.removed(shape, self.widths)
+
+    def to_json(self) -> list[dict[str, list[int]]]:
+        """One object per layer."""
+        return [{"kv_groups": list(layer.kv_groups), "ffn_channels": list(layer.ffn_channels)} for layer in self.layers]
+
+    @classmethod
+    def from_json(cls, value: Sequence[Mapping[str, Any]]) -> Self:
+        """The plan that `to_json` wrote."""
+        return cls(
+            tuple(LayerPlan(tuple(layer["kv_groups"]), tuple(layer["ffn_channels"])) for layer in value),
+        )
+
+
+Scores = Mapping[Kind, Tensor]
+"""Importance of each unit by kind: (layers, units) float32; higher is kept."""
+
+
+def narrow(current: Plan, scores: Scores, target: Widths) -> Plan:
+    """Keep the highest-scored of the units still kept, down to `target` in every layer.
+
+    What is gone stays gone. Equal scores keep the lower index, so that the same scores give the same plan.
+
+    Raises:
+        ScoreNotFinite: a score is NaN or infinite.
+    """
+    for kind, score_LU in scores.items():
+        if not bool(score_LU.isfinite().all()):
+            layer = int((~score_LU.isfinite()).any(dim=1).nonzero()[0])
+            raise errors.ScoreNotFinite(
+                f"The importance of {kind} in layer {layer} is NaN or infinite.",
+                hint="Lower the learning rate, or train in float32.",
+            )
+    return Plan(
+        tuple(
+            LayerPlan(
+                _best(layer.kv_groups, scores[Kind.KV_GROUP][index], target.kv_groups),
+                _best(layer.ffn_channels, scores[Kind.FFN_CHANNEL][index], target.ffn),
+            )
+            for index, layer in enumerate(current.layers)
+        )
+    )
+
+
+def _best(kept: tuple[int, ...], score_U: Tensor, count: int) -> tuple[int, ...]:
+    if count >= len(kept):
+        return kept
+    scores: list[float] = score_U.tolist()
+    ranked = sorted(kept, key=lambda unit: (-scores[unit], unit))
+    return tuple(sorted(ranked[:count]))
+
+
+def channels(kept: Sequence[int], run: int) -> list[int]:
+    """The channels of the kept units, each unit owning `run` of them in a row."""
+    return [unit * run + offset for unit in kept for offset in range(run)]

@@ -1,0 +1,78 @@
+"""What the engine tells while it works: phases, progress, prune events, remarks."""
+
+import math
+import time
+from collections.abc import Callable
+
+from jobs.widths import Widths
+
+Emit = Callable[[dict[str, object]], None]
+
+TRAINING_SHARE = (10.0, 85.0)
+"""Percent of a job done when training starts, and when it ends; the rest is loading, exporting and measuring."""
+
+
+class Reporter:
+    """Turns what happens into messages; where they go is the caller's business."""
+
+    def __init__(self, emit: Emit) -> None:
+        self._emit = emit
+        self._total_steps = 0
+        self._done_steps = 0
+        self._target = 0.0
+        self._started = 0.0
+        self.current_phase = "preparing"
+        self.current_step = 0
+        self.sparsity = 0.0
+        self.history: list[dict[str, object]] = []
+
+    def phase(self, name: str) -> None:
+        """A new phase began."""
+        if name != self.current_phase:
+            self.current_phase = name
+            self._emit({"type": "phase", "phase": name})
+
+    def training(self, total_steps: int, sparsity_target: float) -> None:
+        """Training begins, `total_steps` optimizer steps in all runs together."""
+        self._total_steps = total_steps
+        self._target = sparsity_target
+        self._started = time.monotonic()
+
+    def step(self, loss: float, tokens_per_second: float) -> None:
+        """One more optimizer step was taken."""
+        self._done_steps += 1
+        self.current_step = self._done_steps
+        left = self._total_steps - self._done_steps
+        per_step = (time.monotonic() - self._started) / self._done_steps
+        start, end = TRAINING_SHARE
+        self.history.append({"phase": self.current_phase, "loss": loss, "sparsity": self.sparsity})
+        self._emit(
+            {
+                "type": "progress",
+                "step": self._done_steps,
+                "total_steps": self._total_steps,
+                "percent": round(start + (end - start) * self._done_steps / self._total_steps, 1),
+                "sparsity": self.sparsity,
+                "sparsity_target": self._target,
+                "loss": loss if math.isfinite(loss) else None,
+                "tokens_per_second": round(tokens_per_second, 1),
+                "eta_seconds": round(left * per_step, 1),
+            }
+        )
+
+    def pruned(self, step: int, widths: Widths, sparsity: float) -> None:
+        """Units were removed."""
+        self.sparsity = sparsity
+        self._emit(
+            {
+                "type": "prune",
+                "step": step,
+                "sparsity": sparsity,
+                "kv_groups": widths.kv_groups,
+                "ffn_channels": widths.ffn,
+            }
+        )
+
+    def log(self, message: str, level: str = "info") -> None:
+        """A remark for the job's log."""
+        self._emit({"type": "log", "level": level, "message": message})

@@ -1,0 +1,133 @@
+"""Training the adapters: one run of the Trainer, told as it goes, stopped by name when the loss is lost."""
+
+import math
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import PeftModel
+from transformers import (
+    PrinterCallback,
+    Trainer,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+    set_seed,
+)
+
+from jobs import errors
+from jobs.specs import TrainSpec
+from worker.engine.reporter import Reporter
+from worker.engine.windows import Windows
+
+MICRO_BATCH_TOKENS = 4096
+"""Tokens per forward pass when the spec leaves the micro-batch open: enough to fill the arithmetic units."""
+
+
+def total_steps(windows: int, spec: TrainSpec) -> int:
+    """Optimizer steps of one run."""
+    return spec.steps or max(1, math.ceil(spec.epochs * math.ceil(windows / spec.batch_size)))
+
+
+def micro_batch(spec: TrainSpec) -> int:
+    """Sequences per forward pass: as asked, else the largest divisor of the batch that stays within bounds."""
+    if spec.micro_batch_size is not None:
+        return spec.micro_batch_size
+    most = max(1, MICRO_BATCH_TOKENS // spec.sequence_length)
+    return max(size for size in range(1, spec.batch_size + 1) if spec.batch_size % size == 0 and size <= most)
+
+
+def uses_bfloat16(spec: TrainSpec) -> bool:
+    """Whether matrix products run in bfloat16; `auto` says yes where the hardware has instructions for it."""
+    if spec.precision != "auto":
+        return spec.precision == "bfloat16"
+    if torch.cuda.is_available():
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
+def train(
+    model: PeftModel,
+    windows: Windows,
+    spec: TrainSpec,
+    *,
+    seed: int,
+    folder: Path,
+    reporter: Reporter,
+    callbacks: Sequence[TrainerCallback] = (),
+) -> None:
+    """Train the adapters in place; the same seed gives the same order of the same windows.
+
+    Raises:
+        LossNotFinite: the loss or a gradient became NaN or infinite.
+    """
+    set_seed(seed)
+    tokens = spec.batch_size * spec.sequence_length
+    trainer = Trainer(
+        model=model,
+        args=_arguments(spec, total_steps(len(windows), spec), seed, folder),
+        train_dataset=windows,
+        callbacks=[*callbacks, _Teller(reporter, tokens)],
+    )
+    trainer.remove_callback(PrinterCallback)
+    trainer.train()
+
+
+def _arguments(spec: TrainSpec, steps: int, seed: int, folder: Path) -> TrainingArguments:
+    size = micro_batch(spec)
+    arguments = TrainingArguments(
+        output_dir=str(folder),
+        max_steps=steps,
+        per_device_train_batch_size=size,
+        gradient_accumulation_steps=spec.batch_size // size,
+        learning_rate=spec.learning_rate,
+        lr_scheduler_type=spec.learning_rate_schedule,
+        weight_decay=spec.weight_decay,
+        max_grad_norm=spec.max_grad_norm,
+        bf16=uses_bfloat16(spec),
+        use_cpu=not torch.cuda.is_available(),
+        activation_checkpointing=spec.gradient_checkpointing,
+        seed=seed,
+        logging_steps=1,
+        logging_nan_inf_filter=False,
+        save_strategy="no",
+        report_to=[],
+        disable_tqdm=True,
+        remove_unused_columns=False,
+        dataloader_pin_memory=torch.cuda.is_available(),
+    )
+    # One process drives one device; more devices are torchrun's affair, never DataParallel's.
+    arguments._n_gpu = min(arguments.n_gpu, 1)
+    return arguments
+
+
+class _Teller(TrainerCallback):
+    """Reports each step, and ends a run whose loss is not a number."""
+
+    def __init__(self, reporter: Reporter, tokens_per_step: int) -> None:
+        self._reporter = reporter
+        self._tokens = tokens_per_step
+        self._since = time.monotonic()
+
+    def on_step_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        self._since = time.monotonic()
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, float] | None = None,
+        **_: Any,
+    ) -> None:
+        if not logs or "loss" not in logs:  # the summary at the end of the run
+            return
+        if not math.isfinite(logs["loss"]) or not math.isfinite(logs.get("grad_norm", 0.0)):
+            raise errors.LossNotFinite(
+                f"At step {state.global_step} the loss is {logs['loss']}, the gradient's norm {logs.get('grad_norm')}.",
+                hint="Lower the learning rate, or train in float32.",
+            )
+        self._reporter.step(logs["loss"], self._tokens / max(time.monotonic() - self._since, 1e-9))

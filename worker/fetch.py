@@ -1,0 +1,102 @@
+"""Bringing a job's inputs to this machine: uploaded files and object storage, under one folder."""
+
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from jobs import errors, files, shapes
+from jobs.files import Files
+from jobs.settings import S3Settings
+from jobs.specs import (
+    DataSource,
+    FileData,
+    GgufModel,
+    HubData,
+    JobSpec,
+    LocalData,
+    LocalModel,
+    ModelSource,
+    S3Data,
+    S3Model,
+)
+from worker.engine.base_models import Reachable as ReachableModel
+from worker.engine.datasets import Reachable as ReachableData
+from worker.engine.pipeline import Inputs
+
+
+def fetch(spec: JobSpec, folder: Path) -> Inputs:
+    """Download what the engine cannot reach by itself.
+
+    Raises:
+        BaseModelNotFound, DatasetNotFound: there is nothing at the place named.
+        StorageUnavailable, OutOfDisk
+    """
+    held_out = spec.evaluation.dataset
+    return Inputs(
+        model=_model(spec.base_model, folder / "base"),
+        training=_data(spec.dataset, folder / "training"),
+        held_out=None if held_out is None else _data(held_out, folder / "held_out"),
+    )
+
+
+def _model(source: ModelSource, folder: Path) -> ReachableModel:
+    match source:
+        case S3Model(uri=uri):
+            _download_prefix(uri, folder)
+            return LocalModel(source="local", path=str(folder))
+        case GgufModel(path=path) if path.startswith("s3://"):
+            try:
+                return GgufModel(source="gguf", path=str(_download(path, folder)))
+            except errors.NotFound as error:
+                raise errors.BaseModelNotFound(f"There is no object {path}.") from error
+        case _:
+            return source
+
+
+def _data(source: DataSource, folder: Path) -> ReachableData:
+    match source:
+        case FileData(id=file_id):
+            storage = _storage()
+            found = storage.list_prefix(f"s3://{storage.bucket}/{files.upload_folder(file_id)}", limit=1)
+            if not found:
+                raise errors.DatasetNotFound(f"There is no uploaded file {file_id}.")
+            uri = f"s3://{storage.bucket}/{found[0].key}"
+        case S3Data(uri=uri):
+            pass
+        case LocalData() | HubData():
+            return source
+    try:
+        path = _download(uri, folder)
+    except errors.NotFound as error:
+        raise errors.DatasetNotFound(f"There is no object {uri}.") from error
+    return LocalData(source="local", path=str(path), max_samples=source.max_samples)
+
+
+def _download_prefix(uri: str, folder: Path) -> None:
+    storage = _storage()
+    # A model folder is flat; anything deeper is somebody's checkpoint or cache.
+    found = {entry.name: entry for entry in storage.list_prefix(uri) if "/" not in entry.name}
+    if not found:
+        raise errors.BaseModelNotFound(f"There is nothing under {uri}.")
+    shapes.check_files(found)
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, entry in found.items():
+        if not shapes.is_pickle(name):
+            storage.get_file(entry.key, folder / name, bucket=entry.bucket)
+
+
+def _download(uri: str, folder: Path) -> Path:
+    bucket, key = files.split_uri(uri)
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / key.rpartition("/")[2]
+    _storage().get_file(key, path, bucket=bucket)
+    return path
+
+
+def _storage() -> Files:
+    try:
+        return Files(S3Settings())
+    except ValidationError as error:
+        raise errors.StorageUnavailable(
+            "Object storage is not configured.", hint="Set PRUNERY_S3_ENDPOINT, _ACCESS_KEY and _SECRET_KEY."
+        ) from error
