@@ -10,7 +10,7 @@ from jobs import ids, transitions
 from jobs.errors import InvalidCursor, NotFound, StateConflict
 from jobs.specs import JobSpec
 from jobs.states import MOVES, Status
-from jobs.tables import ArtifactRow, EventRow, FileRow, JobRow, OutboxRow
+from jobs.tables import ArtifactRow, EventRow, FileRow, JobRow, Json, OutboxRow
 
 
 @dataclass(frozen=True)
@@ -21,11 +21,12 @@ class Page:
     has_more: bool
 
 
-def create(session: Session, spec: JobSpec, *, max_attempts: int) -> JobRow:
+def create(session: Session, spec: JobSpec, *, max_attempts: int, plan: Json | None = None) -> JobRow:
     """A new job in the queue; the relay rings for it once this transaction is committed."""
     row = JobRow(
         id=ids.new("cjob"),
         spec=spec.model_dump(mode="json"),
+        plan=plan,
         status=Status.QUEUED,
         last_seq=1,
         max_attempts=max_attempts,

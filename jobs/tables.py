@@ -39,6 +39,7 @@ class JobRow(Table):
 
     id: Mapped[str] = mapped_column(primary_key=True)
     spec: Mapped[Json]
+    plan: Mapped[Json | None]  # what will be kept, if it was known when the job was made
 
     version: Mapped[int] = mapped_column(server_default="1")  # goes up with each change that a client can see
     status: Mapped[str]

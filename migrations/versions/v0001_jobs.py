@@ -39,6 +39,7 @@ def _create_jobs() -> None:
         "jobs",
         sa.Column("id", sa.Text, nullable=False),
         sa.Column("spec", JSONB, nullable=False),
+        sa.Column("plan", JSONB),
         sa.Column("version", sa.Integer, nullable=False, server_default="1"),
         sa.Column("status", sa.Text, nullable=False),
         sa.Column("phase", sa.Text),
