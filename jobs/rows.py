@@ -68,7 +68,7 @@ def read_jsonl(lines: Iterable[str]) -> Iterator[Row]:
             continue
         try:
             value = json.loads(line)
-        except json.JSONDecodeError as error:
+        except (ValueError, RecursionError) as error:  # also a number or a nesting without end
             raise errors.DatasetInvalid(f"Line {number} is not JSON: {error}.", hint=EXPECTED) from error
         row = from_json(value, number)
         first = first or type(row)

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 class Spec(BaseModel):
     """Frozen, and strict about its keys: a misspelt option must not be ignored."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 Text = Annotated[str, Field(min_length=1, max_length=1024)]
@@ -144,7 +144,7 @@ class ScoreSpec(Spec):
     ema: float = Field(0.9, ge=0, lt=1, description="Weight of the past in the running average.")
 
 
-class LoraPruneSpec(Spec):
+class LoraPruneSpec(Spec, title="LoRAPrune"):
     """LoRA fine-tuning that removes attention heads and FFN channels step by step (arXiv:2305.18403)."""
 
     type: Literal["lora_prune"]
