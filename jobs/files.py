@@ -105,7 +105,7 @@ class Files:
         """An upload that is fed piece by piece; `limit` is in bytes."""
         return Upload(self._s3, self.bucket, key, limit)
 
-    def open_range(self, key: str, start: int, end: int) -> Iterator[bytes]:
+    def open_range(self, key: str, start: int, end: int, bucket: str | None = None) -> Iterator[bytes]:
         """The bytes from `start` up to, not including, `end`, in pieces; closing the iterator frees the connection.
 
         Raises:
@@ -114,7 +114,7 @@ class Files:
         if start >= end:
             return iter(())
         with s3.named_errors(f"read {key}"):
-            answer = self._get(self.bucket, key, f"bytes={start}-{end - 1}")
+            answer = self._get(bucket or self.bucket, key, f"bytes={start}-{end - 1}")
         body = answer["Body"]
 
         def pieces() -> Iterator[bytes]:

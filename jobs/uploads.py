@@ -3,8 +3,9 @@
 import hashlib
 import logging
 from dataclasses import dataclass
+from mmap import mmap
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import IO, TYPE_CHECKING, Self, cast
 
 from jobs import errors, s3
 
@@ -31,8 +32,9 @@ class Upload:
     def __init__(self, client: "S3Client", bucket: str, key: str, limit: int | None) -> None:
         self._s3, self._bucket, self._key, self._limit = client, bucket, key, limit
         self._hash = hashlib.sha256()
-        self._buffer = bytearray()
         self._bytes = 0
+        # Mapped, because the allocator keeps large pieces that a thread has freed, for each thread anew.
+        self._part = mmap(-1, PART_BYTES)
         self._upload_id: str | None = None
         self._parts: list[CompletedPartTypeDef] = []
 
@@ -42,7 +44,7 @@ class Upload:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._buffer.clear()
+        self._part.close()
         if self._upload_id is None:
             return
         upload, self._upload_id = self._upload_id, None
@@ -59,21 +61,22 @@ class Upload:
         if self._limit is not None and self._bytes > self._limit:
             raise errors.BodyTooLarge(f"The body is larger than {self._limit} bytes, the limit.")
         self._hash.update(chunk)
-        self._buffer += chunk
-        while len(self._buffer) >= PART_BYTES:
-            self._send(bytes(self._buffer[:PART_BYTES]))
-            del self._buffer[:PART_BYTES]
+        rest = memoryview(chunk)
+        while rest:
+            taken = self._part.write(rest[: PART_BYTES - self._part.tell()])
+            rest = rest[taken:]
+            if self._part.tell() == PART_BYTES:
+                self._send()
 
     def finish(self) -> Stored:
         """Makes the object visible under its key."""
-        rest = bytes(self._buffer)
-        self._buffer.clear()
         if self._upload_id is None:
             with s3.named_errors(f"store {self._key}"):
-                self._s3.put_object(Bucket=self._bucket, Key=self._key, Body=rest)
+                self._s3.put_object(Bucket=self._bucket, Key=self._key, Body=self._part[: self._part.tell()])
         else:
-            if rest:
-                self._send(rest)
+            if self._part.tell():
+                self._part.resize(self._part.tell())
+                self._send()
             with s3.named_errors(f"store {self._key}"):
                 self._s3.complete_multipart_upload(
                     Bucket=self._bucket,
@@ -84,13 +87,16 @@ class Upload:
             self._upload_id = None
         return Stored(self._bytes, self._hash.hexdigest())
 
-    def _send(self, part: bytes) -> None:
+    def _send(self) -> None:
+        self._part.seek(0)
         with s3.named_errors(f"store {self._key}"):
             if self._upload_id is None:
                 begun = self._s3.create_multipart_upload(Bucket=self._bucket, Key=self._key)
                 self._upload_id = begun["UploadId"]
             number = len(self._parts) + 1
+            body = cast("IO[bytes]", self._part)
             sent = self._s3.upload_part(
-                Bucket=self._bucket, Key=self._key, UploadId=self._upload_id, PartNumber=number, Body=part
+                Bucket=self._bucket, Key=self._key, UploadId=self._upload_id, PartNumber=number, Body=body
             )
             self._parts.append({"PartNumber": number, "ETag": sent["ETag"]})
+        self._part.seek(0)
