@@ -1,6 +1,7 @@
 """The way to the database. Whoever opens a transaction also ends it: routes, runner and relay."""
 
 from sqlalchemy import Engine, create_engine
+from sqlalchemy.exc import InterfaceError, InternalError, OperationalError
 from sqlalchemy.orm import Session, sessionmaker
 
 from jobs.settings import Settings
@@ -15,6 +16,9 @@ CONNECTION = {
     "application_name": "prunery",
     "options": "-c timezone=UTC",
 }
+
+# What an unreachable, restarting or failing-over database raises; a wrong statement raises something else.
+OUTAGES = (OperationalError, InterfaceError, InternalError)
 
 
 def engine(settings: Settings) -> Engine:

@@ -1,11 +1,17 @@
 """The doorbell: a message that carries a job's id and nothing else. Losing, doubling or delaying it is harmless."""
 
 from celery import Celery
+from kombu.exceptions import OperationalError
+from redis.exceptions import RedisError
 
 from jobs.settings import Settings
 
 NAME = "jobs"
 TASK = "prunery.compress"
+
+
+class BrokerUnavailable(Exception):
+    """The broker does not answer. The job is not lost by that: its doorbell stays in the outbox."""
 
 
 def application(settings: Settings) -> Celery:
@@ -19,6 +25,7 @@ def application(settings: Settings) -> Celery:
         broker_connection_timeout=3,
         broker_transport_options={
             "global_keyprefix": "prunery:",
+            "visibility_timeout": 600,
             "socket_connect_timeout": 3,
             "socket_timeout": 10,
             "socket_keepalive": True,
@@ -29,9 +36,12 @@ def application(settings: Settings) -> Celery:
 
 
 def send(celery: Celery, job_id: str) -> None:
-    """Ring for a job.
+    """Ring for a job, without trying twice.
 
     Raises:
-        kombu.exceptions.OperationalError: the broker does not answer.
+        BrokerUnavailable: it was not heard, or perhaps not.
     """
-    celery.send_task(TASK, kwargs={"job_id": job_id}, queue=NAME, retry=False)
+    try:
+        celery.send_task(TASK, kwargs={"job_id": job_id}, queue=NAME, retry=False)
+    except (OperationalError, RedisError, OSError) as error:
+        raise BrokerUnavailable(str(error)) from error

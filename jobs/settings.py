@@ -46,6 +46,9 @@ class Settings(S3Settings):
     )
     heartbeat_seconds: float = Field(2.0, gt=0, description="How often a worker renews its lease and reads its orders.")
     cancel_grace_seconds: float = Field(3.0, ge=0, description="Time between TERM and KILL for a running engine.")
+    storage_patience_seconds: float = Field(
+        600.0, ge=0, description="For how long a worker asks again when object storage refuses a finished model."
+    )
     max_attempts: int = Field(3, ge=1, description="How often a job is started before it counts as failed.")
     relay_seconds: float = Field(0.5, gt=0, description="How often the relay looks for messages to send.")
     reap_seconds: float = Field(5.0, gt=0, description="How often the reaper looks for lost jobs.")

@@ -1,0 +1,84 @@
+"""What an engine left behind: a result, or the reason why there is none."""
+
+import json
+import shutil
+import signal
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from jobs import failures
+from jobs.errors import EngineCrashed, OutOfDisk, PruneryError
+from jobs.tables import Json
+from worker.journal import storable
+
+TOO_LITTLE_BYTES = 2**20
+FIELDS = {"code": str, "message": str, "hint": str, "retryable": bool}
+
+
+@dataclass(frozen=True)
+class Result:
+    """The engine reached its end. Every file in `model` is to be published."""
+
+    summary: Json
+    model: Path
+
+
+@dataclass(frozen=True)
+class Failure:
+    """The job cannot go on; `error` is what the client is shown."""
+
+    error: Json
+
+    @classmethod
+    def of(cls, error: PruneryError, phase: str, excerpt: Sequence[str] = ()) -> "Failure":
+        described = failures.describe(error, phase=phase)
+        return cls(storable({**described, "log_excerpt": list(excerpt)}) if excerpt else storable(described))
+
+
+def read(out: Path, exit_code: int, *, phase: str, excerpt: Sequence[str]) -> Result | Failure:
+    """
+    Args:
+        exit_code: Negative if a signal ended the engine.
+        phase: The last one it reported.
+        excerpt: The last lines that it wrote, shown if it left no reason of its own.
+    """
+    if exit_code == 0:
+        result = _read_object(out / "result.json")
+        model = _folder_inside(out, result.get("model_dir"))
+        summary = result.get("summary")
+        if model is not None and isinstance(summary, dict):
+            return Result(storable(summary), model)
+        return Failure.of(PruneryError("The engine ended without a result."), phase, excerpt)
+    error = _read_object(out / "error.json")
+    if all(isinstance(error.get(name), kind) for name, kind in FIELDS.items()):
+        return Failure({"phase": phase, "step": None, **storable(error)})
+    return Failure.of(_crash(exit_code, shutil.disk_usage(out).free), phase, excerpt)
+
+
+def disk_full() -> OutOfDisk:
+    return OutOfDisk("The disk of the worker is full.", hint="Free some space under PRUNERY_WORK_DIR.")
+
+
+def _crash(exit_code: int, free_bytes: int) -> PruneryError:
+    if free_bytes < TOO_LITTLE_BYTES:  # an engine that meets a full disk may have no room to say so
+        return disk_full()
+    if exit_code >= 0:
+        return PruneryError(f"The engine ended with exit code {exit_code} and without a reason.")
+    hint = "The machine may have run out of memory." if -exit_code == signal.SIGKILL else ""
+    return EngineCrashed(f"The engine was ended by {signal.Signals(-exit_code).name}.", hint=hint)
+
+
+def _read_object(path: Path) -> Json:
+    try:
+        value = json.loads(path.read_bytes())
+    except (FileNotFoundError, ValueError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def _folder_inside(out: Path, name: object) -> Path | None:
+    if not isinstance(name, str):
+        return None
+    folder = (out / name).resolve()
+    return folder if folder.is_dir() and folder.is_relative_to(out.resolve()) else None

@@ -1,0 +1,168 @@
+"""What the engine says, written to the job's row and events by a thread of its own, at most once a second."""
+
+import json
+import logging
+import math
+import threading
+import time
+from collections import deque
+from collections.abc import Iterable
+from typing import Any
+
+from sqlalchemy.orm import Session, sessionmaker
+
+from jobs import database, leases
+from jobs.leases import Claim
+from jobs.states import PHASES, Status
+from jobs.tables import Json
+from jobs.transitions import Event
+from worker.lease import Lease
+from worker.process import Line
+
+WRITE_SECONDS = 1.0
+MAX_LOG_LINES = 5_000
+MAX_BATCH_CHARACTERS = 8_192
+EXCERPT_LINES = 20
+
+_log = logging.getLogger(__name__)
+
+
+class Journal:
+    """Takes lines without ever waiting for the database; `close` writes what is left."""
+
+    def __init__(self, sessions: sessionmaker[Session], claim: Claim, lease: Lease) -> None:
+        self._sessions = sessions
+        self._claim = claim
+        self._lease = lease
+        self._lock = threading.Lock()
+        self._events: list[Event] = []
+        self._phase = PHASES[0]
+        self._progress: Json | None = None
+        self._moved = False
+        self._log_lines = 0
+        self._excerpt: deque[str] = deque(maxlen=EXCERPT_LINES)
+        self._closed = threading.Event()
+        self._thread = threading.Thread(target=self._write_until_closed, name=f"journal of {claim.job_id}", daemon=True)
+        self._thread.start()
+
+    @property
+    def phase(self) -> str:
+        """The phase that the job is in."""
+        return self._phase
+
+    @property
+    def excerpt(self) -> tuple[str, ...]:
+        """The last lines that the engine wrote to standard output or error."""
+        return tuple(self._excerpt)
+
+    def take(self, lines: Iterable[Line]) -> None:
+        """Note what the engine wrote."""
+        for line in lines:
+            if line.source == "output":
+                self._note_output(line.text)
+            else:
+                self._note_event(line.text)
+
+    def enter(self, phase: str) -> None:
+        """Note that the job is in another phase."""
+        with self._lock:
+            self._phase, self._moved = phase, True
+            self._events.append(("phase", {"phase": phase}))
+
+    def close(self) -> None:
+        """Write what is left, unless the job is lost meanwhile."""
+        self._closed.set()
+        while self._thread.is_alive() and not self._lease.lost:
+            self._thread.join(timeout=0.2)
+
+    def _note_event(self, text: str) -> None:
+        try:
+            event = storable(json.loads(text))
+        except ValueError:
+            event = None
+        type_ = event.pop("type", None) if isinstance(event, dict) else None
+        match type_:
+            case "phase":
+                self.enter(str(event.get("phase")))
+            case "progress":
+                with self._lock:
+                    self._progress, self._moved = event, True
+            case "log":
+                if self._may_log():
+                    with self._lock:
+                        self._events.append(("log", event))
+            case str() if type_ not in set(Status):
+                with self._lock:
+                    self._events.append((type_, event))
+            case _:
+                self._note_output(f"The engine reported something unreadable: {text[:200]}")
+
+    def _note_output(self, text: str) -> None:
+        text = storable(text)
+        self._excerpt.append(text)
+        if not self._may_log():
+            return
+        with self._lock:
+            type_, data = self._events[-1] if self._events else ("", {})
+            if type_ == "log" and data.get("level") == "stderr" and len(data["message"]) < MAX_BATCH_CHARACTERS:
+                data["message"] += "\n" + text
+            else:
+                self._events.append(("log", {"level": "stderr", "message": text}))
+
+    def _may_log(self) -> bool:
+        self._log_lines += 1
+        if self._log_lines == MAX_LOG_LINES:
+            message = f"This attempt wrote {MAX_LOG_LINES} log lines; later ones are left out."
+            with self._lock:
+                self._events.append(("log", {"level": "warning", "message": message}))
+        return self._log_lines < MAX_LOG_LINES
+
+    def _write_until_closed(self) -> None:
+        closing = False
+        while not (closing or self._lease.lost):
+            closing = self._closed.wait(WRITE_SECONDS)
+            try:
+                self._write()
+            except database.OUTAGES as error:
+                _log.warning("%s: its progress waits, the database does not answer: %s", self._claim.job_id, error)
+                time.sleep(WRITE_SECONDS)
+                closing = False
+            except Exception:
+                # Hours of work must not end for want of a log line.
+                _log.exception("%s: its journal ends here", self._claim.job_id)
+                return
+
+    def _write(self) -> None:
+        with self._lock:
+            # A batch that is being written must not grow any more; should it fail, it stays in front.
+            events, self._events = self._events, []
+            phase, progress, moved = self._phase, self._progress, self._moved
+            self._moved = False
+        if not (events or moved):
+            return
+        try:
+            with self._sessions.begin() as session:
+                held = not events or leases.append(session, self._claim, events)
+                held = held and (not moved or leases.progress(session, self._claim, phase, progress))
+        except database.OUTAGES:
+            with self._lock:
+                self._events = events + self._events
+                self._moved |= moved
+            raise
+        if not held:
+            self._lease.fence()
+
+
+def storable(value: Any) -> Any:
+    """What Postgres takes as JSON: no NUL, no half of a surrogate pair, no NaN or infinity (null instead)."""
+    match value:
+        case str():
+            return value.replace("\0", "\N{REPLACEMENT CHARACTER}").encode(errors="replace").decode()
+        case float():
+            return value if math.isfinite(value) else None
+        case dict():
+            return {storable(key): storable(entry) for key, entry in value.items()}
+        case list():
+            return [storable(entry) for entry in value]
+        case _:
+            return value
