@@ -5,15 +5,19 @@
                         applied, a bucket of its own, an empty broker, a work folder of its own.
 `settings` (test)       the same as `jobs.settings.Settings`, which `jobs.settings.load()` returns too during the test.
 `bucket` (test)         the test's bucket: a boto3 Bucket.
+`stack` (session)       all of Prunery, running, with servers of its own: `cli.stack.Stack`. It has `url` and `api_key`,
+                        and jobs may name any local path. A test may kill parts of it, as in
+                        `stack.processes["worker-1"].kill()`, if it starts them again: `stack.start_worker("worker-1")`
+                        and `stack.wait_for_worker("worker-1")`.
 `data`, `small_model`, `small_text` (session)   see `tests.models`.
 """
 
 import itertools
+import json
 import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,7 +27,9 @@ import pytest
 import redis
 from psycopg import sql
 
+from cli.stack.ports import free_block
 from cli.stack.servers import Servers
+from cli.stack.stack import Stack
 from jobs.settings import Settings, load
 from tests.models import data, small_model, small_text  # noqa: F401  # fixtures
 
@@ -45,10 +51,8 @@ def migrated(servers: Servers) -> str:
     """The name of a database with every migration applied, to be copied and never written to."""
     with _administrator(servers) as connection:
         connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(_TEMPLATE)))
-    if find_spec("migrations.__main__") is not None:
-        subprocess.run(
-            [sys.executable, "-m", "migrations"], env=os.environ | servers.settings(_TEMPLATE), check=True, timeout=120
-        )
+    variables = os.environ | servers.settings(_TEMPLATE)
+    subprocess.run([sys.executable, "-m", "migrations"], env=variables, check=True, timeout=120)
     return _TEMPLATE
 
 
@@ -81,6 +85,20 @@ def settings(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> It
 @pytest.fixture
 def bucket(environment: dict[str, str]) -> "Bucket":
     return _bucket(environment)
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    settings = {
+        "PRUNERY_LOCAL_ROOTS": json.dumps(["/"]),
+        # So that the job of a killed worker is soon given to another.
+        "PRUNERY_LEASE_SECONDS": "6",
+        "PRUNERY_HEARTBEAT_SECONDS": "1",
+        "PRUNERY_REAP_SECONDS": "1",
+    }
+    (port,) = free_block(1)
+    with Stack(tmp_path_factory.mktemp("stack"), port=port, settings=settings) as running:
+        yield running
 
 
 def _administrator(servers: Servers) -> "psycopg.Connection[tuple[object, ...]]":

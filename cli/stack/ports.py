@@ -1,5 +1,6 @@
 """Free TCP ports on one address."""
 
+import errno
 import random
 import socket
 from collections.abc import Sequence
@@ -15,13 +16,15 @@ _TRIES = 200
 
 
 def is_free(port: int, address: str = LOOPBACK) -> bool:
-    """Whether a server could listen there now."""
+    """Whether a server could listen there now; StackError if the address is not one of this machine."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     with socket.socket(family) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((address, port))
-        except OSError:
+        except OSError as error:
+            if error.errno not in (errno.EADDRINUSE, errno.EACCES):
+                raise StackError(f"Nothing can listen on {address}: {error.strerror}.") from error
             return False
     return True
 

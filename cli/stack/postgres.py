@@ -4,12 +4,13 @@ import os
 import shutil
 import signal
 import subprocess
-from pathlib import Path
 
 import psycopg
 
 from cli.stack import environment, privileges, programs
+from cli.stack.credentials import Credentials
 from cli.stack.failures import FolderUnusable, PartFailed, describe_end
+from cli.stack.folder import DataFolder
 from cli.stack.ports import LOOPBACK
 from cli.stack.privileges import Identity
 from cli.stack.process import Process, last_lines
@@ -24,12 +25,12 @@ class Postgres:
     part = "postgres"
     num_ports = 1
 
-    def __init__(self, folder: Path, *, password: str, log: Path, lock: int) -> None:
-        self._folder = folder
-        self._cluster = folder / "cluster"
-        self._password = password
-        self._log = log
-        self._lock = lock
+    def __init__(self, data: DataFolder, credentials: Credentials) -> None:
+        self._data = data
+        self._folder = data.postgres
+        self._cluster = data.postgres / "cluster"
+        self._password = credentials.postgres_password
+        self._log = data.logs / "postgres.log"
         self._identity: Identity | None = None
         self.process: Process | None = None
         self.port = 0
@@ -67,7 +68,7 @@ class Postgres:
             # INT ends the clients' sessions and then the server, cleanly; TERM would wait for the clients.
             stop_signal=signal.SIGINT,
             identity=self._identity,
-            inherit=[self._lock],
+            inherit=[self._data.parts_lock],
         )
         return self.process
 

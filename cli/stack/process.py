@@ -44,6 +44,7 @@ class Process:
         self.part = part
         self.log = log
         self._stop_signal = stop_signal
+        self._asked = False
         self._family: dict[int, str] = {}
         _rotate(log)
         self._log_start = log.stat().st_size if log.exists() else 0
@@ -98,8 +99,9 @@ class Process:
             time.sleep(_POLL_SECONDS)
 
     def ask_to_stop(self) -> None:
-        """Tell it to end, and return at once."""
-        if self.running:
+        """Tell it to end, once, and return: a second signal would mean something else to some."""
+        if self.running and not self._asked:
+            self._asked = True
             self._remember_family()
             self._popen.send_signal(self._stop_signal)
 

@@ -10,6 +10,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from cli.stack import environment, programs
 from cli.stack.credentials import Credentials, write_private
+from cli.stack.folder import DataFolder
 from cli.stack.ports import LOOPBACK
 from cli.stack.process import Process
 
@@ -26,11 +27,11 @@ class Seaweed:
     part = "seaweed"
     num_ports = 2 * len(_PORTS)
 
-    def __init__(self, folder: Path, *, credentials: Credentials, log: Path, lock: int) -> None:
-        self._folder = folder
+    def __init__(self, data: DataFolder, credentials: Credentials) -> None:
+        self._data = data
+        self._folder = data.seaweed
         self._credentials = credentials
-        self._log = log
-        self._lock = lock
+        self._log = data.logs / "seaweed.log"
         self._ports: tuple[int, ...] = ()
 
     @property
@@ -68,7 +69,7 @@ class Seaweed:
             # Its cache of what passed through would otherwise grow towards a gigabyte.
             environment=environment.for_server() | {"GOMEMLIMIT": _MEMORY_LIMIT},
             log=self._log,
-            inherit=[self._lock],
+            inherit=[self._data.parts_lock],
         )
 
     def ready(self) -> bool:

@@ -56,17 +56,11 @@ class Servers:
             StackError: a program is missing, the folder is in use, or a server did not come up. Nothing is left then.
         """
         programs.require_servers()
-        credentials = self.folder.open()
+        self.credentials = self.folder.open()
         try:
-            folder, logs, lock = self.folder, self.folder.logs, self.folder.parts_lock
-            self.credentials = credentials
-            self.seaweed = Seaweed(folder.seaweed, credentials=credentials, log=logs / "seaweed.log", lock=lock)
-            self.valkey = Valkey(
-                folder.valkey, password=credentials.valkey_password, log=logs / "valkey.log", lock=lock
-            )
-            self.postgres = Postgres(
-                folder.postgres, password=credentials.postgres_password, log=logs / "postgres.log", lock=lock
-            )
+            self.seaweed = Seaweed(self.folder, self.credentials)
+            self.valkey = Valkey(self.folder, self.credentials)
+            self.postgres = Postgres(self.folder, self.credentials)
             # The slowest first: it starts while the others are prepared.
             order: tuple[Server, ...] = (self.seaweed, self.valkey, self.postgres)
             for server in order:

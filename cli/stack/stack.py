@@ -1,5 +1,6 @@
 """All of Prunery on one machine: the three servers, and our own processes, the very same as in production."""
 
+import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -94,6 +95,9 @@ class Stack:
             StackError: something is missing or did not come up. Nothing is left running then.
         """
         programs.require_services()
+        wanted, self.port = self.port, ports.next_free(self.port, self._host)
+        if self.port != wanted:
+            self._announce(f"Port {wanted} is taken; the API will listen on {self.port}")
         began = time.monotonic()
         self._announce("Starting PostgreSQL, Valkey and SeaweedFS")
         self.servers.start()
@@ -153,22 +157,17 @@ class Stack:
             del self._services["migrations"]
 
     def _start_api(self) -> None:
-        wanted = self.port
         for attempt in range(1, _PORT_TRIES + 1):
-            self.port = ports.next_free(self.port, self._host)
-            if self.port != wanted:
-                self._announce(f"Port {wanted} is taken; the API listens on {self.port}")
-            process = self._spawn(
-                "api",
-                ["uvicorn", "app.main:create_app", "--factory", "--host", self._host, "--port", str(self.port)],
-            )
+            options = ("--host", self._host, "--port", str(self.port), "--timeout-graceful-shutdown", "5")
+            process = self._spawn("api", ["uvicorn", "app.main:create_app", "--factory", *options])
             try:
                 process.wait_until(self._api_ready, seconds=_READY_SECONDS)
                 return
             except PartFailed as failure:
                 if process.running or not port_was_taken(failure) or attempt == _PORT_TRIES:
                     raise
-                self.port += 1
+                taken, self.port = self.port, ports.next_free(self.port + 1, self._host)
+                self._announce(f"Port {taken} was just taken; trying {self.port}")
 
     def _api_ready(self) -> bool:
         """Whether it is ready, and ours: another Prunery on this port would not know our key."""
@@ -188,6 +187,8 @@ class Stack:
             directory=folder.root,
             environment=environment.for_service(self.settings),
             log=folder.logs / f"{part}.log",
+            # Without us the servers they need are ending too, so there is nothing to wait for.
+            death_signal=signal.SIGKILL,
             inherit=[folder.parts_lock],
         )
         self._services[part] = process

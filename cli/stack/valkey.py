@@ -1,11 +1,10 @@
 """Valkey, the broker: a Redis-protocol server from its own binary."""
 
-from pathlib import Path
-
 import redis
 
 from cli.stack import environment, programs
-from cli.stack.credentials import write_private
+from cli.stack.credentials import Credentials, write_private
+from cli.stack.folder import DataFolder
 from cli.stack.ports import LOOPBACK
 from cli.stack.process import Process
 
@@ -16,11 +15,11 @@ class Valkey:
     part = "valkey"
     num_ports = 1
 
-    def __init__(self, folder: Path, *, password: str, log: Path, lock: int) -> None:
-        self._folder = folder
-        self._password = password
-        self._log = log
-        self._lock = lock
+    def __init__(self, data: DataFolder, credentials: Credentials) -> None:
+        self._data = data
+        self._folder = data.valkey
+        self._password = credentials.valkey_password
+        self._log = data.logs / "valkey.log"
         self.port = 0
 
     @property
@@ -50,7 +49,7 @@ class Valkey:
             directory=self._folder,
             environment=environment.for_server(),
             log=self._log,
-            inherit=[self._lock],
+            inherit=[self._data.parts_lock],
         )
 
     def ready(self) -> bool:

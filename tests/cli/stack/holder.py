@@ -3,14 +3,13 @@
 import json
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from cli.stack import privileges
-from cli.stack.family import birth, descendants
 from cli.stack.privileges import Identity
+from tests.cli.stack.family import Family
 
 CHECKOUT = Path(__file__).parents[3]
 
@@ -24,17 +23,7 @@ class Holder:
         said = json.loads(process.stdout.readline())
         self.settings: dict[str, str] = said["settings"]
         self.pids: dict[str, int] = said["pids"]
-        self.family = descendants(process.pid)
-
-    def survivors(self) -> set[int]:
-        """The processes below it that still live."""
-        return {pid for pid, born in self.family.items() if birth(pid) == born and not _is_zombie(pid)}
-
-    def wait_until_gone(self, seconds: float = 60.0) -> None:
-        deadline = time.monotonic() + seconds
-        while left := self.survivors():
-            assert time.monotonic() < deadline, f"still running: {left}"
-            time.sleep(0.05)
+        self.family = Family(process.pid)
 
 
 @contextmanager
@@ -47,13 +36,4 @@ def holding(data: Path, identity: Identity | None = None) -> Iterator[Holder]:
         yield Holder(process)
     finally:
         process.kill()
-        process.wait()
-        if process.stdout is not None:
-            process.stdout.close()
-
-
-def _is_zombie(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return True
+        process.communicate()

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from cli.stack import privileges, programs
+from cli.stack.credentials import Credentials
 from cli.stack.failures import NoUnprivilegedUser
 from cli.stack.folder import DataFolder
 from cli.stack.ports import free_block
@@ -46,9 +47,7 @@ def test_below_a_folder_of_root_alone(
 ) -> None:
     os.system(f"chmod -R {mode} {private / 'pginstall'}")
     monkeypatch.setenv("PG_BIN_DIR", str(private / "pginstall" / "bin"))
-    postgres = Postgres(
-        data_folder.postgres, password="secret", log=data_folder.logs / "log", lock=data_folder.parts_lock
-    )
+    postgres = Postgres(data_folder, Credentials())
     postgres.prepare()
     process = postgres.start(free_block(1))
     try:

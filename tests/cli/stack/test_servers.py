@@ -1,7 +1,9 @@
 """The three real servers: what they keep, what they survive, and what they leave."""
 
+import contextlib
 import os
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -14,8 +16,13 @@ import pytest
 import redis
 
 from cli.stack import privileges
-from cli.stack.failures import FolderInUse, FolderUnusable, ProgramMissing
-from cli.stack.servers import Servers
+from cli.stack.failures import FolderInUse, FolderUnusable, PartFailed, ProgramMissing
+from cli.stack.folder import DataFolder
+from cli.stack.ports import LOOPBACK, free_block
+from cli.stack.postgres import Postgres
+from cli.stack.seaweed import Seaweed
+from cli.stack.servers import Servers, port_was_taken
+from cli.stack.valkey import Valkey
 from tests.cli.stack.holder import CHECKOUT, holding
 
 if TYPE_CHECKING:
@@ -59,13 +66,14 @@ def storage(settings: dict[str, str]) -> "S3Client":
 def test_killed_without_warning_leaves_no_process_and_loses_nothing(tmp_path: Path, killed: str) -> None:
     with holding(tmp_path / "data") as holder:
         write(holder.settings, "kept")
-        victims = [holder.process.pid] if killed == "supervisor" else [holder.process.pid, *holder.family]
+        victims = [holder.process.pid] if killed == "supervisor" else [holder.process.pid, *holder.family.pids]
         for pid in victims:
-            os.kill(pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         holder.process.wait()
         # At once: a start must wait for those of the former that are still ending.
         with Servers(tmp_path / "data") as again:
-            assert not holder.survivors()
+            assert not holder.family.survivors()
             assert read(again.settings()) == (["kept"], ["kept"], ["kept"])
             assert again.settings()["PRUNERY_API_KEY"] == holder.settings["PRUNERY_API_KEY"]
             pids = [process.pid for process in again.processes.values()]
@@ -109,6 +117,21 @@ def test_ports_taken_since_last_time_are_left_alone(tmp_path: Path) -> None:
             assert read(second.settings())[2] == ["second"]
 
 
+@pytest.mark.parametrize("kind", [Postgres, Valkey, Seaweed])
+def test_port_taken_while_starting_is_recognised(tmp_path: Path, kind: type[Postgres | Valkey | Seaweed]) -> None:
+    folder = DataFolder(tmp_path)
+    server = kind(folder, folder.open())
+    server.prepare()
+    block = free_block(server.num_ports)
+    with socket.create_server((LOOPBACK, block[0])):
+        process = server.start(block)
+        with pytest.raises(PartFailed) as failure:
+            process.wait_until(server.ready, seconds=60)
+    assert port_was_taken(failure.value)
+    assert failure.value.part == kind.part
+    folder.close()
+
+
 def test_secrets_are_the_owners_alone(servers: Servers) -> None:
     for name in ("secrets.json", "seaweed/config/s3.json", "seaweed/config/security.toml", "valkey/valkey.conf"):
         assert (servers.folder.root / name).stat().st_mode & 0o777 == 0o600, name
@@ -138,7 +161,7 @@ def test_runs_as_a_user_who_is_not_root(tmp_path: Path) -> None:
         assert read(holder.settings) == (["kept"], ["kept"], ["kept"])
         assert {Path(f"/proc/{pid}").stat().st_uid for pid in holder.pids.values()} == {identity.uid}
         holder.process.kill()
-        holder.wait_until_gone()
+        holder.family.wait_until_gone()
 
 
 def test_folder_that_cannot_be_used_is_named(tmp_path: Path) -> None:
