@@ -1,0 +1,159 @@
+"""Real worker processes on a real broker: what they do when they are told to end, killed, or told twice."""
+
+import itertools
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from jobs import queue
+from jobs.settings import Settings
+from tests.worker.desk import Desk, is_running, leftovers, pids, wait_until
+
+ROOT = Path(__file__).parents[2]
+
+
+class Service:
+    """Worker and relay processes of one test."""
+
+    def __init__(self, environment: dict[str, str], logs: Path) -> None:
+        self._environment = {
+            **os.environ,
+            **environment,
+            "PRUNERY_HEARTBEAT_SECONDS": "0.3",
+            "PRUNERY_LEASE_SECONDS": "3",
+            "PRUNERY_REAP_SECONDS": "0.5",
+            "PRUNERY_RELAY_SECONDS": "0.1",
+            "PRUNERY_CANCEL_GRACE_SECONDS": "0.5",
+        }
+        self._logs = logs
+        self._processes: list[subprocess.Popen[bytes]] = []
+
+    def relay(self) -> None:
+        self._start([sys.executable, "-m", "worker.relay"], {}, "relay")
+
+    def worker(self, engine: str) -> subprocess.Popen[bytes]:
+        """A worker that is ready; `engine` is one of the programs in `children`."""
+        options = ["-c", "1", "-P", "prefork", "-Q", "jobs", "--without-mingle", "--without-gossip", "-l", "INFO"]
+        command = [sys.executable, "-m", "celery", "-A", "tests.worker.scripted:celery", "worker", *options]
+        name = f"worker-{len(self._processes)}"
+        process = self._start([*command, "-n", f"{name}@%h"], {"PRUNERY_TEST_CHILD": engine}, name)
+        wait_until(lambda: " ready." in self.log(name) or process.poll() is not None, 60)
+        assert process.poll() is None, self.log(name)
+        return process
+
+    def log(self, name: str) -> str:
+        return (self._logs / name).read_text()
+
+    def _start(self, command: list[str], changes: dict[str, str], name: str) -> subprocess.Popen[bytes]:
+        with (self._logs / name).open("wb") as log:
+            process = subprocess.Popen(
+                command, env=self._environment | changes, cwd=ROOT, stdout=log, stderr=log, start_new_session=True
+            )
+        self._processes.append(process)
+        return process
+
+    def end(self) -> None:
+        for process in self._processes:
+            process.kill()
+            process.wait()
+
+
+@pytest.fixture
+def service(environment: dict[str, str], tmp_path: Path) -> Iterator[Service]:
+    service = Service(environment, tmp_path)
+    yield service
+    service.end()
+
+
+def children_of(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def test_a_worker_told_to_end_gives_its_job_back_and_another_finishes_it(
+    service: Service, settings: Settings, desk: Desk, started: Path
+) -> None:
+    service.relay()
+    job_id = desk.submit(started=str(started))
+    first = service.worker("hangs")
+    engines = pids(started, 2)
+    first.send_signal(signal.SIGTERM)
+    assert first.wait(20) == 0
+    assert not any(map(is_running, engines))
+    job = desk.job(job_id)
+    assert (job.status, job.reason) == ("queued", "worker_stopped")
+    assert leftovers(settings) == []
+    service.worker("succeeds")
+    assert desk.wait_for(job_id, "succeeded").attempt == 2
+
+
+def test_a_job_whose_worker_is_killed_is_finished_by_another(
+    service: Service, settings: Settings, desk: Desk, started: Path
+) -> None:
+    service.relay()
+    job_id = desk.submit(started=str(started))
+    first = service.worker("hangs")
+    engine, grandchild = pids(started, 2)
+    (pool,) = children_of(first.pid)
+    first.kill()
+    wait_until(lambda: not is_running(pool) and not is_running(engine), 5)
+    os.kill(grandchild, signal.SIGKILL)
+    service.worker("succeeds")
+    job = desk.wait_for(job_id, "succeeded")
+    assert (job.attempt, job.max_attempts) == (2, 3)
+    assert leftovers(settings) == []
+    lost = [event.data for event in desk.events(job_id) if event.type == "queued"][-1]
+    assert lost["reason"] == "worker_lost"
+
+
+def test_a_job_whose_supervisor_alone_is_killed_is_run_again_by_the_same_worker(
+    service: Service, desk: Desk, started: Path, tmp_path: Path
+) -> None:
+    service.relay()
+    go_on = tmp_path / "go on"
+    job_id = desk.submit(started=str(started), wait_for=str(go_on))
+    worker = service.worker("succeeds")
+    (engine,) = pids(started, 1)
+    (pool,) = children_of(worker.pid)
+    os.kill(pool, signal.SIGKILL)
+    wait_until(lambda: not is_running(engine), 5)
+    go_on.touch()
+    assert desk.wait_for(job_id, "succeeded").attempt == 2
+
+
+def test_ten_doorbells_start_one_attempt_each_and_jobs_run_one_at_a_time(
+    service: Service, settings: Settings, desk: Desk, started: Path
+) -> None:
+    jobs = [desk.submit(started=str(started)) for _ in range(3)]
+    sender = queue.application(settings)
+    for job_id in jobs * 10:
+        queue.send(sender, job_id)
+    service.worker("succeeds")
+    ended = [desk.wait_for(job_id, "succeeded") for job_id in jobs]
+    assert [job.attempt for job in ended] == [1, 1, 1]
+    assert len(pids(started, 3)) == 3
+    spans = sorted((job.started_at, job.finished_at) for job in ended if job.started_at and job.finished_at)
+    assert all(before[1] <= after[0] for before, after in itertools.pairwise(spans))
+
+
+def test_no_process_of_a_worker_holds_torch(service: Service, desk: Desk, started: Path) -> None:
+    job_id = desk.submit(started=str(started))
+    service.relay()
+    worker = service.worker("hangs")
+    pids(started, 2)
+    for pid in [worker.pid, *children_of(worker.pid)]:
+        assert "torch" not in Path(f"/proc/{pid}/maps").read_text()
+    desk.cancel(job_id)
+    desk.wait_for(job_id, "cancelled", 10)
+
+
+@pytest.mark.parametrize("module", ["worker.tasks", "worker.relay", "migrations.env"])
+def test_no_service_imports_torch(module: str, environment: dict[str, str]) -> None:
+    code = f"import sys; import {module}; sys.exit('torch' in sys.modules)"
+    if module == "migrations.env":
+        code = "import sys; from migrations.__main__ import main; main(); sys.exit('torch' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], env={**os.environ, **environment}, cwd=ROOT, check=True, timeout=60)
