@@ -11,6 +11,9 @@ from jobs import errors
 from jobs.shapes import ModelShape
 from jobs.specs import UnitKind
 
+MAX_DEVIATION = 0.02
+"""Largest distance, as a part of the block parameters, between what is asked and what is planned."""
+
 
 @dataclass(frozen=True)
 class Widths:
@@ -42,13 +45,14 @@ def uniform(shape: ModelShape, target: float, *, scope: Collection[UnitKind], ro
 
     KV groups go in proportion; FFN channels are the fine dial that then meets the target, in multiples of
     `round_ffn_to`. The answer is off by at most half a step of the finest dial, a step being `round_ffn_to` channels
-    of every layer (or, without channels in scope, one KV group of every layer).
+    of every layer (or, without channels in scope, one KV group of every layer), and never by more than `MAX_DEVIATION`.
 
     Raises:
         TargetUnreachable: every choice is further off than that; the message names what can be had.
     """
     step = shape.layers * (round_ffn_to * shape.ffn_channel_cost if "mlp_channels" in scope else shape.kv_group_cost)
     wanted = target * shape.block_parameters
+    tolerance = min(step / 2, MAX_DEVIATION * shape.block_parameters)
     widths = _ffn_choices(shape, scope, round_ffn_to)
     nearest: list[Widths] = []
     for groups in _group_choices(shape, target, scope):
@@ -56,7 +60,7 @@ def uniform(shape: ModelShape, target: float, *, scope: Collection[UnitKind], ro
         if not options or not loads_everywhere(shape, groups):
             continue
         best = min(options, key=lambda option: abs(removed(shape, option) - wanted))
-        if abs(removed(shape, best) - wanted) <= step / 2:
+        if abs(removed(shape, best) - wanted) <= tolerance:
             return best
         nearest.append(best)
     raise _unreachable(shape, target, round_ffn_to, nearest)

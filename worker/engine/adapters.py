@@ -6,7 +6,7 @@ import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from peft.tuners.lora import Linear as LoraLinear
 from torch import Tensor, nn
-from transformers import PreTrainedModel
+from transformers import PreTrainedModel, set_seed
 
 from jobs import errors
 from jobs.specs import LoraSpec
@@ -16,8 +16,9 @@ from worker.engine.scores import Adapted
 ADAPTER = "default"
 
 
-def attach(model: PreTrainedModel, family: Family, spec: LoraSpec) -> PeftModel:
-    """Freeze the model and give each member its factors, in place; B starts at zero, so nothing changes yet."""
+def attach(model: PreTrainedModel, family: Family, spec: LoraSpec, *, seed: int) -> PeftModel:
+    """Freeze the model and give each member its factors, in place; A is random, B zero, so nothing changes yet."""
+    set_seed(seed)
     config = LoraConfig(
         r=spec.rank,
         lora_alpha=spec.alpha,  # type: ignore[arg-type]  # peft takes floats too

@@ -68,6 +68,12 @@ def save(
     tokenizer.save_pretrained(folder)
 
 
+def round_weights(model: PreTrainedModel, dtype: torch.dtype) -> None:
+    """Hold the parameters in `dtype`. Buffers stay as they are: rotary frequencies must not lose bits."""
+    for parameter in model.parameters():
+        parameter.data = parameter.data.to(dtype)
+
+
 def _materialise_buffers(model: PreTrainedModel, config: PreTrainedConfig, device: torch.device) -> None:
     """Rotary frequencies are computed, not stored, so they are still on the meta device: build them for real."""
     rotary = model.get_submodule("model.rotary_emb")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from jobs import shapes, widths
@@ -104,7 +104,7 @@ def compress(spec: JobSpec, inputs: Inputs, out: Path, work: Path, reporter: Rep
     _announce(job)
     finetuned_perplexity, model = _reference(job, model)
     with job.phase("scoring"):
-        probe_BT = verification.probe(job.base.shape.vocab, job.base.shape.max_positions)
+        probe_BT = verification.probe(job.held_out)
         outcome = methods.run(_task(job, model, probe_BT), spec.method)
     del model
     merged_difference, certificate = _publishable(job, outcome, probe_BT, out)
@@ -165,7 +165,7 @@ def _reference(job: Job, model: PreTrainedModel) -> tuple[float | None, PreTrain
     if not job.spec.evaluation.finetuned_reference:
         return None, model
     with job.phase("reference_tuning"):
-        adapted = adapters.attach(model, family(job.base.shape), job.spec.method.lora)
+        adapted = adapters.attach(model, family(job.base.shape), job.spec.method.lora, seed=job.spec.seed)
         training.train(
             adapted, job.training, job.spec.method.train, seed=job.spec.seed, folder=job.work, reporter=job.reporter
         )
@@ -193,16 +193,15 @@ def _publishable(job: Job, outcome: Outcome, probe_BT: Tensor, out: Path) -> tup
         base_config = job.base.stock_config()
         config = export.stock_config(base_config, shape, outcome.plan.widths)
         model = export.assemble(config, surgery.cut(outcome.state, outcome.plan, family(shape), shape))
-        logits_BTV = verification.answers(model, probe_BT)
+        logits_BTV = verification.exact_answers(model, probe_BT)
         difference = verification.compare("Merged and cut", outcome.logits_BTV, logits_BTV)
-        nn.Module.to(model, job.output_dtype)
+        export.round_weights(model, job.output_dtype)
         export.save(
             model, job.tokenizer, job.base.generation_config(), out, max_shard_bytes=job.spec.output.max_shard_bytes
         )
-        if job.output_dtype == torch.float32:
-            expected_BTV = outcome.logits_BTV
-        else:  # the file holds rounded weights, so it must answer as the rounded model does
-            expected_BTV = verification.answers(nn.Module.to(model, torch.float32), probe_BT)
+        # A file in 16 bits must answer as the rounded weights do.
+        export.round_weights(model, torch.float32)
+        expected_BTV = verification.answers(model, probe_BT)
     del model
     with job.phase("verifying"):
         return difference, verification.certify(out, probe_BT, expected_BTV, job.work)

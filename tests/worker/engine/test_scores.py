@@ -73,7 +73,7 @@ def test_units_sum_their_channels_and_have_length_one() -> None:
 def trained_step(loss_scale: float) -> dict[Kind, Tensor]:
     model, shape = random_model()
     torch.manual_seed(1)
-    adapters.attach(model, family(shape), LoraSpec(dropout=0.0))
+    adapters.attach(model, family(shape), LoraSpec(dropout=0.0), seed=0)
     for name, parameter in model.named_parameters():
         if "lora_B" in name:
             torch.nn.init.normal_(parameter, std=0.1)

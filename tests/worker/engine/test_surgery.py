@@ -28,6 +28,10 @@ SHAPES: dict[str, dict[str, Any]] = {
 }
 
 
+def probe(vocab: int) -> torch.Tensor:
+    return torch.randint(vocab, (2, 32), generator=torch.Generator().manual_seed(0))
+
+
 @pytest.fixture(params=SHAPES.values(), ids=SHAPES.keys())
 def cut_case(request: pytest.FixtureRequest) -> Any:
     """A random model with trained-looking adapters, and a random plan for it."""
@@ -37,7 +41,7 @@ def cut_case(request: pytest.FixtureRequest) -> Any:
     generator = torch.Generator().manual_seed(1)
     scores = {kind: torch.rand(shape.layers, units(shape, kind), generator=generator) for kind in Kind}
     chosen = plan.narrow(Plan.dense(shape), scores, Widths(groups, 24))
-    adapters.attach(model, family(shape), LoraSpec(dropout=0.0))
+    adapters.attach(model, family(shape), LoraSpec(dropout=0.0), seed=0)
     for name, parameter in model.named_parameters():
         if "lora_B" in name:
             torch.nn.init.normal_(parameter, std=0.1, generator=generator)
@@ -46,7 +50,7 @@ def cut_case(request: pytest.FixtureRequest) -> Any:
 
 def test_masked_equals_sliced_and_the_count_is_the_plans(cut_case: Any) -> None:
     model, shape, chosen = cut_case
-    ids_BT = verification.probe(shape.vocab, 32)
+    ids_BT = probe(shape.vocab)
     untouched_BTV = verification.answers(model, ids_BT)
     with Masks(model, family(shape), shape) as masks:
         masks.apply(chosen)
@@ -70,7 +74,7 @@ def test_written_and_reloaded_by_stock_classes(cut_case: Any, tmp_path: Path) ->
     loaded, info = AutoModelForCausalLM.from_pretrained(tmp_path, output_loading_info=True)
 
     assert not any(info.values())
-    ids_BT = verification.probe(shape.vocab, 32)
+    ids_BT = probe(shape.vocab)
     assert torch.equal(verification.answers(loaded.eval(), ids_BT), verification.answers(sliced, ids_BT))
     written = loaded.generate(ids_BT[:1], max_new_tokens=4, min_new_tokens=4, do_sample=False)
     uncached = loaded.generate(ids_BT[:1], max_new_tokens=4, min_new_tokens=4, do_sample=False, use_cache=False)
@@ -96,14 +100,14 @@ def test_the_dense_plan_changes_nothing_bit_for_bit() -> None:
     assert dense.removed(shape) == 0
     assert before.keys() == rebuilt.state_dict().keys()
     assert all(torch.equal(before[name], tensor) for name, tensor in rebuilt.state_dict().items())
-    ids_BT = verification.probe(shape.vocab, 32)
+    ids_BT = probe(shape.vocab)
     assert torch.equal(verification.answers(model, ids_BT), verification.answers(rebuilt, ids_BT))
 
 
 def test_a_fresh_adapter_merges_to_the_very_same_weights() -> None:
     model, shape = random_model()
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    adapters.attach(model, family(shape), LoraSpec())
+    adapters.attach(model, family(shape), LoraSpec(), seed=0)
     merged = adapters.merged_state(model, family(shape))
     assert before.keys() == merged.keys()
     assert all(torch.equal(before[name], tensor) for name, tensor in merged.items())

@@ -16,7 +16,7 @@ def run(task: Task, spec: LoraPruneSpec) -> Outcome:
     """Train the adapters while units go, then merge."""
     task.reporter.phase("scoring")
     # Attached before the masks, so that a mask covers the frozen weight and its factors alike.
-    adapted = adapters.attach(task.model, task.family, spec.lora)
+    adapted = adapters.attach(task.model, task.family, spec.lora, seed=task.seed)
     with Masks(task.model, task.family, task.shape) as masks:
         pruning = IterativePruning(task.model, task.family, task.shape, masks, task.target, spec, task.reporter)
         training.train(
@@ -31,5 +31,5 @@ def run(task: Task, spec: LoraPruneSpec) -> Outcome:
         plan = pruning.finished()
         task.reporter.phase("merging")
         model = task.model.float().eval()
-        logits_BTV = verification.answers(model, task.probe_BT)
+        logits_BTV = verification.exact_answers(model, task.probe_BT)
     return Outcome(plan, adapters.merged_state(model, task.family), logits_BTV)

@@ -33,7 +33,7 @@ class Task:
 class Outcome:
     """The decision, the full-width weights that belong to it, and how the model in training answered the probe.
 
-    `state` is the bare model's, float32 where it was trained; `logits_BTV` are float32, on the CPU.
+    `state` is the bare model's, float32 where it was trained; `logits_BTV` are `exact_answers`.
     """
 
     plan: Plan
