@@ -24,7 +24,6 @@ celery.conf.update(
     task_store_errors_even_if_ignored=False,
     worker_disable_prefetch=True,
     worker_prefetch_multiplier=1,
-    worker_max_tasks_per_child=1,
     worker_cancel_long_running_tasks_on_connection_loss=False,
     worker_redirect_stdouts=False,
     worker_hijack_root_logger=False,

@@ -25,7 +25,7 @@ _log = logging.getLogger(__name__)
 
 
 class Runner:
-    """Runs jobs, one at a time, from the main thread (see `worker.process`)."""
+    """Runs jobs, one at a time, from the main thread (see `worker.process`). A doorbell too many costs it little."""
 
     def __init__(
         self, settings: Settings, *, command: Sequence[str] = ENGINE, stopping: Callable[[], bool] = lambda: False
@@ -38,7 +38,6 @@ class Runner:
         self._settings = settings
         self._command = tuple(command)
         self._stopping = stopping
-        self._files = Files(settings)
 
     def run(self, job_id: str) -> None:
         """Claim the job and bring it to an end; nothing happens if it does not wait for a worker any more."""
@@ -59,7 +58,7 @@ class Runner:
         _log.info("%s: attempt %d begins", job_id, claim.attempt)
         with Lease(sessions, claim, self._settings, claimed_at=claimed_at) as lease:
             journal = Journal(sessions, claim, lease)
-            attempt = Attempt(self._settings, claim, lease, journal, self._files, self._stopping)
+            attempt = Attempt(self._settings, claim, lease, journal, Files(self._settings), self._stopping)
             ending = attempt.run(self._command)
             outcome = _describe(ending) if _settle(sessions, claim, lease, ending) else "lost, nothing written"
         _log.info("%s: attempt %d ended: %s", job_id, claim.attempt, outcome)

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from redis import Redis
 
 from jobs import queue
 from jobs.settings import Settings
@@ -74,6 +75,11 @@ def children_of(pid: int) -> list[int]:
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
+def waiting_messages(settings: Settings) -> int:
+    with Redis.from_url(settings.broker_url.get_secret_value()) as broker:
+        return broker.llen("prunery:jobs")
+
+
 def test_a_worker_told_to_end_gives_its_job_back_and_another_finishes_it(
     service: Service, settings: Settings, desk: Desk, started: Path
 ) -> None:
@@ -134,6 +140,7 @@ def test_ten_doorbells_start_one_attempt_each_and_jobs_run_one_at_a_time(
         queue.send(sender, job_id)
     service.worker("succeeds")
     ended = [desk.wait_for(job_id, "succeeded") for job_id in jobs]
+    wait_until(lambda: waiting_messages(settings) == 0, 20)
     assert [job.attempt for job in ended] == [1, 1, 1]
     assert len(pids(started, 3)) == 3
     spans = sorted((job.started_at, job.finished_at) for job in ended if job.started_at and job.finished_at)
