@@ -1,0 +1,44 @@
+# `make demo` shows everything, `make test` proves it. Nothing but Python 3.11+, make and a package index is needed.
+
+PYTHON ?= python3
+# The one place that chooses the build of PyTorch; see "On a GPU" in README.md.
+TORCH ?= torch==2.13.0
+
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+
+# Idle OpenMP threads must sleep, not spin: the cores are shared with the servers.
+export OMP_WAIT_POLICY ?= PASSIVE
+
+.PHONY: install demo up test check format bench
+
+install: $(INSTALLED)
+
+$(INSTALLED): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; name it: make PYTHON=python3.12"; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check $(TORCH)
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[api,worker,embedded,dev]'
+	@touch $@
+
+demo: install
+	@$(BIN)/prunery demo
+
+up: install
+	@$(BIN)/prunery up
+
+test: install
+	$(BIN)/python -m pytest
+
+check: install
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: install
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: install
+	@$(BIN)/python -m bench
