@@ -1,0 +1,194 @@
+"""A typed client of Prunery's HTTP API."""
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeVar
+from urllib.parse import quote
+
+import httpx2
+from pydantic import ValidationError
+
+from cli.connection import Connection
+from cli.resources import Artifact, ArtifactList, Event, EventPage, Job, JobPage, Problem, Resource, UploadedFile
+
+JOBS = "/v1/compression/jobs"
+CHUNK_BYTES = 1 << 20
+# After the last byte of an upload the service still has to finish storing it.
+TIMEOUT = httpx2.Timeout(60.0, connect=5.0)
+OUTAGES = frozenset({500, 502, 503, 504})
+
+Advance = Callable[[int], None]
+Answer = TypeVar("Answer", bound=Resource)
+
+
+class ClientError(Exception):
+    """The service could not do what was asked."""
+
+
+class Unreachable(ClientError):
+    """Nothing answers, or not in time."""
+
+
+class Refused(ClientError):
+    """The service answered with a problem document."""
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(problem.detail or problem.title)
+        self.problem = problem
+
+
+class Client:
+    """Close it, or use it as a context manager."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.url = connection.url.rstrip("/")
+        host = httpx2.URL(self.url).host
+        self._http = httpx2.Client(
+            base_url=self.url,
+            headers={"Authorization": f"Bearer {connection.api_key}", "User-Agent": "prunery-cli"},
+            timeout=TIMEOUT,
+            # A proxy for the world outside cannot reach a service on this machine.
+            trust_env=host not in ("localhost", "127.0.0.1", "::1"),
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._http.close()
+
+    def upload(self, path: Path, advance: Advance = lambda count: None) -> UploadedFile:
+        """Store a training text; `advance` is called with the number of bytes just sent."""
+        headers = {"Content-Length": str(path.stat().st_size), "Content-Type": "application/octet-stream"}
+        return self._call(
+            UploadedFile,
+            "POST",
+            "/v1/files",
+            params={"name": path.name},
+            content=_chunks(path, advance),
+            headers=headers,
+        )
+
+    def create(self, spec: Mapping[str, Any]) -> Job:
+        return self._call(Job, "POST", JOBS, json=spec)
+
+    def get(self, job_id: str) -> Job:
+        return self._call(Job, "GET", _job(job_id))
+
+    def list(self, *, status: str | None = None, page_size: int = 100) -> Iterator[Job]:
+        """All jobs, the newest first; pages are asked for as they are needed."""
+        params: dict[str, str | int] = {"limit": page_size}
+        if status:
+            params["status"] = status
+        while True:
+            page = self._call(JobPage, "GET", JOBS, params=params)
+            yield from page.data
+            if not page.has_more or not page.data:
+                return
+            params["after"] = page.data[-1].id
+
+    def cancel(self, job_id: str) -> Job:
+        return self._call(Job, "POST", f"{_job(job_id)}/cancel")
+
+    def events(self, job_id: str, *, after: int = 0, page_size: int = 100) -> Iterator[Event]:
+        """What has happened since event `after`, up to now."""
+        while True:
+            page = self._call(EventPage, "GET", f"{_job(job_id)}/events", params={"after": after, "limit": page_size})
+            yield from page.data
+            if not page.has_more or not page.data:
+                return
+            after = page.data[-1].seq
+
+    def artifacts(self, job_id: str) -> tuple[Artifact, ...]:
+        return self._call(ArtifactList, "GET", f"{_job(job_id)}/artifacts").data
+
+    @contextmanager
+    def artifact(self, job_id: str, path: str, headers: Mapping[str, str]) -> Iterator[httpx2.Response]:
+        """The open response with one artifact's bytes, from the service or from where it points to.
+
+        Raises:
+            Refused, Unreachable: also when the connection breaks while the response is read.
+        """
+        url = f"{_job(job_id)}/artifacts/{_quoted(path)}"
+        with _transport_errors(self.url), self._http.stream("GET", url, headers=dict(headers)) as response:
+            if response.next_request is None:
+                yield _checked(response)
+                return
+            elsewhere = response.next_request
+        # The storage's own ETag is another one, and its signed link stands for the key.
+        elsewhere.headers.pop("If-Range", None)
+        elsewhere.headers.pop("Authorization", None)
+        with _transport_errors(str(elsewhere.url.copy_with(query=None))):
+            response = self._http.send(elsewhere, stream=True)
+            try:
+                yield _checked(response)
+            finally:
+                response.close()
+
+    def _call(self, answer: type[Answer], method: str, path: str, **request: Any) -> Answer:
+        with _transport_errors(self.url):
+            response = self._http.request(method, path, **request)
+        _checked(response)
+        try:
+            return answer.model_validate_json(response.content)
+        except ValidationError as error:
+            raise ClientError(f"{self.url} does not answer as a Prunery service does: {error}") from error
+
+
+@contextmanager
+def _transport_errors(url: str) -> Iterator[None]:
+    try:
+        yield
+    except httpx2.ConnectError as error:
+        raise Unreachable(f"Nothing answers at {url} ({error}).") from error
+    except httpx2.TimeoutException as error:
+        raise Unreachable(f"{url} does not answer in time.") from error
+    except httpx2.TransportError as error:
+        raise Unreachable(f"The connection to {url} broke: {error}.") from error
+
+
+def _checked(response: httpx2.Response) -> httpx2.Response:
+    if not response.is_success:
+        raise Refused(_problem(response))
+    return response
+
+
+def _problem(response: httpx2.Response) -> Problem:
+    body = response.read()
+    try:
+        return Problem.model_validate(json.loads(body))
+    except ValueError:
+        # A proxy in between, or another program at this address.
+        return Problem(
+            status=response.status_code,
+            title=f"HTTP {response.status_code}",
+            detail=body.decode(errors="replace")[:500],
+        )
+
+
+def is_outage(error: ClientError) -> bool:
+    """Whether the same request may work in a moment."""
+    return isinstance(error, Unreachable) or (isinstance(error, Refused) and error.problem.status in OUTAGES)
+
+
+def _job(job_id: str) -> str:
+    return f"{JOBS}/{_quoted(job_id, keep='')}"
+
+
+def _quoted(text: str, keep: str = "/") -> str:
+    return quote(text, safe=keep)
+
+
+def _chunks(path: Path, advance: Advance) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        while chunk := file.read(CHUNK_BYTES):
+            yield chunk
+            advance(len(chunk))
