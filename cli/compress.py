@@ -1,0 +1,89 @@
+"""`prunery compress`."""
+
+import json
+from pathlib import Path
+
+import click
+from rich.console import Console
+
+from cli import engine
+from cli.endings import ended_tidily
+from cli.exits import Exit
+from cli.outcome import measured
+from cli.progress import label, open_display
+from cli.recipe import Recipe, moved, uploads
+from cli.recipe_options import with_recipe
+from cli.resources import JobFailure
+from cli.validation import check
+from jobs.errors import FieldError, InvalidSpec
+from jobs.specs import FileData, JobSpec
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  prunery compress --model HuggingFaceTB/SmolLM2-135M --data train.jsonl --ratio 0.3 --out small
+  prunery compress recipe.yaml --set method.scope=[mlp_channels] --out small
+\b
+Exit codes: 0 the model is in the folder, 1 it failed, 2 bad input, 130 interrupted.
+But for 0 the folder is as it was before.
+"""
+)
+@with_recipe
+@click.option(
+    "--out",
+    required=True,
+    metavar="FOLDER",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Where to put the model; it must not exist, or be empty.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the report's summary as JSON instead of the folder.")
+@click.pass_context
+def compress(ctx: click.Context, recipe: Recipe, out: Path, as_json: bool) -> None:
+    """Run the compression engine alone on this machine, without any service.
+
+    Takes the same RECIPE and options as `prunery submit`, and prints the folder of the model.
+    """
+    target = out.absolute()
+    if target.exists() and any(target.iterdir()):
+        raise click.BadParameter(f"{target} is not empty.", ctx, param_hint="--out")
+    spec = _spec(recipe)
+    try:
+        with ended_tidily(), open_display(Console(stderr=True)) as display:
+            summary = engine.run(spec, target, display)
+    except engine.EngineFailed as error:
+        _explain(error.failure, error.tail)
+        ctx.exit(Exit.FAILURE)
+    if as_json:
+        click.echo(json.dumps(summary, indent=2))
+        return
+    for line in measured(summary):
+        click.echo(line, err=True)
+    click.echo(target)
+
+
+def _spec(recipe: Recipe) -> JobSpec:
+    """The specification, with texts read where they are.
+
+    Raises:
+        InvalidSpec: a field is wrong, or names a file that only a service has.
+    """
+    for parent, key, path in list(uploads(recipe)):
+        parent[key] = moved(parent[key], {"source": "local", "path": str(path)})
+    spec = check(recipe)
+    for pointer, source in (("/dataset", spec.dataset), ("/evaluation/dataset", spec.evaluation.dataset)):
+        if isinstance(source, FileData):
+            error = FieldError(
+                pointer=f"{pointer}/source", code="no_service", detail="only a service has uploaded files"
+            )
+            raise InvalidSpec("There is no service here.", hint="Name a file on this machine.", errors=(error,))
+    return spec
+
+
+def _explain(failure: JobFailure, tail: str) -> None:
+    where = f" while {label(failure.phase)}" if failure.phase else ""
+    click.echo(click.style("error: ", fg="red", bold=True) + f"{failure.message} ({failure.code}{where})", err=True)
+    if failure.hint:
+        click.echo(f"  hint: {failure.hint}", err=True)
+    if failure.code in ("internal", "engine_crashed") and tail:
+        click.echo(f"The engine's last words:\n{tail}", err=True)
