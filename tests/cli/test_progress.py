@@ -48,20 +48,26 @@ def test_every_phase_has_words() -> None:
     assert set(LABELS) == {QUEUED, *PHASES}
 
 
-@pytest.mark.parametrize("width", [80, 120])
-def test_the_bar_says_how_far_and_how_long_within_the_screen(width: int) -> None:
+def drawn(progress: Progress, width: int) -> list[str]:
     screen = console(terminal=True, width=width)
     display = LiveDisplay(screen)
     display.phase("pruning", START)
-    display.progress(HALFWAY)
+    display.progress(progress)
     screen.print(display.render())
-    bar, details = written(screen).splitlines()
+    return written(screen).splitlines()
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_the_bar_says_how_far_and_how_long_within_the_screen(width: int) -> None:
+    bar, details = drawn(HALFWAY, width)
     assert len(bar) == width
     assert "tuning and pruning" in bar
     assert "50 %" in bar
     assert "1:21:33 left" in bar
     assert details.strip() == DETAILS
-    assert bar.count("━") > width / 3
+    full, _ = drawn(Progress(percent=100), width)
+    assert full.count("━") > width / 3
+    assert abs(bar.count("━") - full.count("━") / 2) <= 1
 
 
 def test_a_terminal_keeps_the_finished_phases_with_their_times() -> None:
