@@ -109,7 +109,7 @@ class LiveDisplay:
         row.add_column()
         row.add_column(width=LABEL_WIDTH)
         row.add_column(ratio=1)
-        row.add_column(justify="right", width=4)
+        row.add_column(justify="right", width=len("100 %"))
         row.add_column(justify="right", width=13)
         row.add_row(
             self._spinner,
