@@ -1,0 +1,78 @@
+"""Whether the text of a job is there, from outside: nothing of it is read but its size."""
+
+import stat
+from pathlib import PurePath
+from typing import assert_never
+
+from app import hub, local_paths, texts
+from app.deps import Door
+from app.pointers import at
+from jobs import errors, store
+from jobs.files import split_uri
+from jobs.specs import DataSource, FileData, HubData, LocalData, S3Data
+
+
+def check(source: DataSource, door: Door, *, window: int) -> None:
+    """`window`: tokens that the text must fill at least once.
+
+    Raises:
+        DatasetError: with a pointer below the source.
+    """
+    match source:
+        case FileData(id=id):
+            with at("/id"):
+                name, size = _uploaded(id, door)
+        case LocalData(path=name):
+            with at("/path"):
+                size = _local_bytes(name, door)
+        case S3Data(uri=name):
+            with at("/uri"):
+                size = _s3_bytes(name, door)
+        case HubData(id=id, revision=revision):
+            hub.check_dataset(id, revision)
+            return
+        case _:
+            assert_never(source)
+    if size == 0:
+        raise errors.DatasetEmpty(f"{name} is empty.")
+    # A tokenizer makes at most one token of a byte, and puts at most two before the text.
+    if _is_plain(name) and size + 2 < window:
+        raise errors.DatasetTooShort(
+            f"{name} has {size} bytes, which cannot fill one window of {window} tokens.",
+            hint="Give more text or a shorter sequence_length.",
+        )
+
+
+def _uploaded(id: str, door: Door) -> tuple[str, int]:
+    with door.sessions() as session:
+        try:
+            row = store.file(session, id)
+        except errors.NotFound as error:
+            raise errors.DatasetNotFound(
+                f"There is no uploaded file {id!r}.", hint="Upload one with POST /v1/files."
+            ) from error
+    return row.name, row.bytes
+
+
+def _local_bytes(name: str, door: Door) -> int:
+    try:
+        found = local_paths.allowed(name, door.settings.local_roots).stat()
+    except local_paths.NotAllowed as error:
+        raise errors.DatasetNotFound(str(error)) from error
+    except OSError as error:
+        raise errors.DatasetNotFound(f"{name} cannot be read: {error.strerror}.") from error
+    if not stat.S_ISREG(found.st_mode):
+        raise errors.DatasetNotFound(f"{name} is not a file.", hint="Name one text or JSONL file.")
+    return found.st_size
+
+
+def _s3_bytes(uri: str, door: Door) -> int:
+    bucket, key = split_uri(uri)
+    size = door.files.size(key, bucket)
+    if size is None:
+        raise errors.DatasetNotFound(f"There is no object {uri}.", hint="Name one text or JSONL object.")
+    return size
+
+
+def _is_plain(name: str) -> bool:
+    return not texts.has_rows(name) and PurePath(name).suffix.lower() != ".json"

@@ -1,0 +1,42 @@
+"""What the routes are given."""
+
+from dataclasses import dataclass, field
+from typing import Annotated
+
+from anyio import CapacityLimiter
+from fastapi import Depends, Request
+from sqlalchemy import Engine
+from sqlalchemy.orm import Session, sessionmaker
+
+from jobs import database
+from jobs.files import Files
+from jobs.settings import Settings
+
+UPLOADS_AT_ONCE = 4
+
+
+@dataclass(frozen=True)
+class Door:
+    """All that a process of the API holds open."""
+
+    settings: Settings
+    engine: Engine
+    sessions: sessionmaker[Session]
+    files: Files
+    # Each upload keeps a thread and one part in memory; more of them wait, unread, at their sockets.
+    uploads: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(UPLOADS_AT_ONCE))
+
+
+def open_door(settings: Settings) -> Door:
+    """Connects to nothing yet."""
+    engine = database.engine(settings)
+    files = Files(settings, settings.s3_public_endpoint)
+    return Door(settings, engine, database.sessions(engine), files)
+
+
+async def _door(request: Request) -> Door:
+    door: Door = request.app.state.door
+    return door
+
+
+DoorDep = Annotated[Door, Depends(_door)]

@@ -1,0 +1,67 @@
+"""What can be said against a job before it is stored: from its words, and from a look at its model and its texts."""
+
+from typing import Any
+
+from app import base_models, datasets, pointers
+from app.deps import Door
+from app.pointers import at
+from jobs import errors, shapes, widths
+from jobs.shapes import ModelShape
+from jobs.specs import JobSpec
+from jobs.widths import Widths
+
+Plan = dict[str, Any]
+
+
+def check(spec: JobSpec, door: Door) -> Plan | None:
+    """What the job will keep, or None if only the worker can read the model.
+
+    Raises:
+        PruneryError: with the JSON Pointer of the field to change, if that helps.
+    """
+    _refuse_nul(spec.model_dump(mode="json"))
+    train = spec.method.train
+    with at("/dataset"):
+        datasets.check(spec.dataset, door, window=train.sequence_length)
+    if spec.evaluation.dataset is not None:
+        with at("/evaluation/dataset"):
+            datasets.check(spec.evaluation.dataset, door, window=spec.evaluation.window or train.sequence_length)
+    with at("/base_model"):
+        shape = base_models.shape(spec.base_model, door)
+    if shape is None:
+        return None
+    with at("/method/train/sequence_length"):
+        shapes.check_sequence_length(shape, train.sequence_length)
+    if spec.evaluation.window is not None:
+        with at("/evaluation/window"):
+            shapes.check_sequence_length(shape, spec.evaluation.window)
+    method = spec.method
+    with at("/method/ratio"):
+        kept = widths.uniform(shape, method.ratio, scope=method.scope, round_ffn_to=method.round_ffn_to)
+    return _plan(shape, kept)
+
+
+def _plan(shape: ModelShape, kept: Widths) -> Plan:
+    return {
+        "layers": shape.layers,
+        "query_heads": {"before": shape.heads, "after": kept.kv_groups * shape.group},
+        "kv_heads": {"before": shape.kv_heads, "after": kept.kv_groups},
+        "ffn": {"before": shape.ffn, "after": kept.ffn},
+        "parameters": {"before": shape.parameters, "after": shape.parameters - widths.removed(shape, kept)},
+        "ratio": widths.ratio(shape, kept),
+    }
+
+
+def _refuse_nul(value: object, place: tuple[object, ...] = ()) -> None:
+    """The database stores no NUL, and no path or name has one."""
+    if isinstance(value, str) and "\0" in value:
+        pointer = pointers.pointer(place)
+        field = errors.FieldError(pointer=pointer, code="nul_character", detail="a text cannot hold a NUL character")
+        raise errors.InvalidSpec(f"{pointer}: {field.detail}.", errors=(field,))
+    if isinstance(value, dict):
+        for key, member in value.items():
+            _refuse_nul(key, (*place, key))
+            _refuse_nul(member, (*place, key))
+    if isinstance(value, list):
+        for number, member in enumerate(value):
+            _refuse_nul(member, (*place, number))

@@ -1,0 +1,78 @@
+"""The API: `uvicorn app.main:create_app --factory`."""
+
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from anyio import to_thread
+from fastapi import FastAPI
+
+from app import deps, problems
+from app.auth import KeyCheck
+from app.limits import Limits
+from app.request_id import RequestId
+from app.routes import artifacts, files, health, jobs, methods
+from jobs import errors
+from jobs import settings as environment
+from jobs.settings import Settings
+
+DESCRIPTION = "Makes large language models smaller: LoRA fine-tuning with iterative structured pruning."
+
+logger = logging.getLogger(__name__)
+
+
+def create_app(settings: Settings | None = None) -> FastAPI:
+    """The application; with settings of its own, or those of the process."""
+    settings = settings or environment.load()
+    door = deps.open_door(settings)
+    app = FastAPI(
+        title="Prunery",
+        version="1",
+        description=DESCRIPTION,
+        openapi_url="/v1/openapi.json",
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        lifespan=_lifespan,
+    )
+    app.state.door = door
+    for routes in (jobs, artifacts, files, methods, health):
+        app.include_router(routes.router)
+    problems.install(app)
+    # The last one added is the outermost.
+    app.add_middleware(Limits, settings=settings)
+    app.add_middleware(KeyCheck, key=settings.api_key)
+    app.add_middleware(RequestId)
+    _document(app)
+    return app
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    door: deps.Door = app.state.door
+    try:
+        await to_thread.run_sync(door.files.ensure_bucket)
+    except errors.StorageUnavailable as error:
+        # The readiness check says so too, and makes the bucket once the storage is there.
+        logger.warning("%s", error)
+    yield
+    door.engine.dispose()
+
+
+def _document(app: FastAPI) -> None:
+    """Adds to the OpenAPI document what the routes refer to: the problem document, and the key."""
+    plain = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            document = plain()
+            reference = "#/components/schemas/{model}"
+            schema = problems.Problem.model_json_schema(ref_template=reference)
+            components = document.setdefault("components", {})
+            components.setdefault("schemas", {}).update(schema.pop("$defs"), Problem=schema)
+            components["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
+            document["security"] = [{"key": []}]
+        return app.openapi_schema or {}
+
+    app.openapi = openapi  # type: ignore[method-assign]

@@ -1,0 +1,96 @@
+"""Uploaded training texts."""
+
+from collections.abc import AsyncIterator, Iterator
+from typing import Annotated, Any
+
+from anyio import fail_after, from_thread, to_thread
+from fastapi import APIRouter, Query, Request
+from pydantic import AfterValidator
+from starlette.exceptions import HTTPException
+
+from app import problems, texts
+from app.deps import Door, DoorDep
+from app.schemas import File
+from jobs import ids, store
+from jobs.files import upload_key
+from jobs.tables import FileRow
+from jobs.uploads import Upload
+
+router = APIRouter(prefix="/v1/files", tags=["files"])
+
+BLOCK_BYTES = 256 * 2**10
+SILENCE_SECONDS = 60
+
+BODY: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "description": "The bytes of the file, as they are: no form.",
+        "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
+    }
+}
+
+
+@router.post("", status_code=201, responses=problems.responses(408, 413, 415, 422), openapi_extra=BODY)
+async def upload_file(
+    request: Request,
+    name: Annotated[str, Query(max_length=1024, examples=["train.jsonl"]), AfterValidator(texts.clean_name)],
+    door: DoorDep,
+) -> File:
+    """Store a training text: plain UTF-8, or JSON objects line by line if the name ends in .jsonl."""
+    if request.headers.get("content-type", "").startswith("multipart/"):
+        raise HTTPException(415, "Send the bytes of the file as the body, not a form (curl -T FILE, not -F).")
+    blocks = _blocks(request.stream())
+    row = await to_thread.run_sync(_store, door, name, blocks, limiter=door.uploads)
+    return File.of(row)
+
+
+@router.get("/{file_id}", responses=problems.responses(404, 422))
+def get_file(file_id: str, door: DoorDep) -> File:
+    """What is known of an uploaded file."""
+    with door.sessions() as session:
+        return File.of(store.file(session, file_id))
+
+
+def _store(door: Door, name: str, blocks: AsyncIterator[bytes]) -> FileRow:
+    """Runs in a thread of its own, and fetches each block from the event loop."""
+    file_id = ids.new("file")
+    key = upload_key(file_id, name)
+    with door.files.upload(key, door.settings.max_upload_bytes) as upload:
+        texts.check(name, _sent(upload, blocks))
+        stored = upload.finish()
+    try:
+        with door.sessions.begin() as session:
+            return store.add_file(session, id=file_id, name=name, bytes=stored.bytes, sha256=stored.sha256)
+    except BaseException:
+        door.files.delete(key)
+        raise
+
+
+def _sent(upload: Upload, blocks: AsyncIterator[bytes]) -> Iterator[bytes]:
+    while block := from_thread.run(_next, blocks):
+        upload.write(block)
+        yield block
+
+
+async def _next(blocks: AsyncIterator[bytes]) -> bytes:
+    return await anext(blocks, b"")
+
+
+async def _blocks(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """The body in blocks large enough to be worth a change of thread; never an empty one."""
+    block = bytearray()
+    while chunk := await _within_patience(chunks):
+        block += chunk
+        if len(block) >= BLOCK_BYTES:
+            yield bytes(block)
+            block.clear()
+    if block:
+        yield bytes(block)
+
+
+async def _within_patience(chunks: AsyncIterator[bytes]) -> bytes:
+    try:
+        with fail_after(SILENCE_SECONDS):
+            return await anext(chunks, b"")
+    except TimeoutError as error:
+        raise HTTPException(408, f"Nothing came for {SILENCE_SECONDS} seconds.") from error

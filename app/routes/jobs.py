@@ -1,0 +1,127 @@
+"""Compression jobs: ask, read, list, cancel, follow."""
+
+from typing import Annotated, Any, Literal
+from urllib.parse import urlencode
+
+from fastapi import APIRouter, Body, Depends, Query, Request, Response
+from starlette.exceptions import HTTPException
+
+from app import intake, problems
+from app.deps import DoorDep
+from app.schemas import JOBS, EventList, Job, JobList, job_url
+from jobs import store
+from jobs.specs import JobSpec
+from jobs.states import Status
+
+router = APIRouter(prefix=JOBS, tags=["jobs"])
+
+MOST = 100
+
+EXAMPLES: dict[str, Any] = {
+    "smallest": {
+        "summary": "Remove 30 % of a hub model's block parameters",
+        "value": {
+            "base_model": {"source": "hub", "id": "HuggingFaceTB/SmolLM2-135M-Instruct"},
+            "dataset": {"source": "file", "id": "file_019aa5a0b0c87d3e8f21c4a7d6e5b123"},
+            "method": {"type": "lora_prune", "ratio": 0.3},
+        },
+    },
+    "tuned": {
+        "summary": "A local model, attention heads only, with held-out text of its own",
+        "value": {
+            "name": "llama-1b-a20",
+            "base_model": {"source": "local", "path": "/models/llama-1b"},
+            "dataset": {"source": "s3", "uri": "s3://texts/train.jsonl"},
+            "method": {
+                "type": "lora_prune",
+                "ratio": 0.2,
+                "scope": ["attention_heads"],
+                "train": {"epochs": 1, "learning_rate": 0.0005, "sequence_length": 1024},
+            },
+            "evaluation": {"dataset": {"source": "s3", "uri": "s3://texts/held-out.jsonl"}},
+            "metadata": {"team": "nlp"},
+        },
+    },
+}
+
+
+async def _json_only(request: Request) -> None:
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "application/json" and not kind.endswith("+json"):
+        raise HTTPException(415, "Send the job as JSON, with the header Content-Type: application/json.")
+
+
+def _limit(limit: Annotated[int, Query(ge=1, description=f"At most {MOST}; more counts as {MOST}.")] = 20) -> int:
+    return min(limit, MOST)
+
+
+def _status(
+    status: Annotated[Status | Literal["canceled"] | None, Query(description="Only jobs that stand so.")] = None,
+) -> Status | None:
+    return Status.CANCELLED if status == "canceled" else status
+
+
+LimitDep = Annotated[int, Depends(_limit)]
+StatusDep = Annotated[Status | None, Depends(_status)]
+
+
+@router.post(
+    "",
+    status_code=202,
+    dependencies=[Depends(_json_only)],
+    responses=problems.responses(400, 413, 415, 422),
+)
+def create_job(spec: Annotated[JobSpec, Body(openapi_examples=EXAMPLES)], door: DoorDep, response: Response) -> Job:
+    """Ask for a compression. What can be checked without the weights is checked now; a refused job is not stored."""
+    plan = intake.check(spec, door)
+    with door.sessions.begin() as session:
+        row = store.create(session, spec, max_attempts=door.settings.max_attempts, plan=plan)
+    response.headers["Location"] = job_url(row.id)
+    return Job.of(row)
+
+
+@router.get("", responses=problems.responses(400, 422))
+def list_jobs(
+    door: DoorDep,
+    response: Response,
+    limit: LimitDep,
+    status: StatusDep,
+    after: Annotated[str | None, Query(description="The last id of the page before.")] = None,
+    order: Annotated[Literal["asc", "desc"], Query(description="By the time of creation.")] = "desc",
+) -> JobList:
+    """Jobs, the newest first; the Link header leads to the next page."""
+    with door.sessions() as session:
+        page = store.page(session, limit=limit, after=after, status=status, order=order)
+    data = [Job.of(row) for row in page.items]
+    if page.has_more:
+        query = {"limit": limit, "after": data[-1].id, "order": order} | ({"status": status.value} if status else {})
+        response.headers["Link"] = f'<{JOBS}?{urlencode(query)}>; rel="next"'
+    first, last = (data[0].id, data[-1].id) if data else (None, None)
+    return JobList(data=data, first_id=first, last_id=last, has_more=page.has_more)
+
+
+@router.get("/{job_id}", responses=problems.responses(404, 422))
+def get_job(job_id: str, door: DoorDep) -> Job:
+    """Where a job stands."""
+    with door.sessions() as session:
+        return Job.of(store.get(session, job_id))
+
+
+@router.post("/{job_id}/cancel", responses=problems.responses(404, 409, 422))
+def cancel_job(job_id: str, door: DoorDep) -> Job:
+    """End a waiting job, or have a running one stop within seconds. Asking again changes nothing."""
+    with door.sessions.begin() as session:
+        row = store.request_cancel(session, job_id)
+    return Job.of(row)
+
+
+@router.get("/{job_id}/events", responses=problems.responses(404, 422))
+def list_events(
+    job_id: str,
+    door: DoorDep,
+    limit: LimitDep,
+    after: Annotated[int, Query(ge=0, lt=2**31, description="The last seq that is known already.")] = 0,
+) -> EventList:
+    """What happened to a job, in its order."""
+    with door.sessions() as session:
+        return EventList.of(store.events(session, job_id, after=after, limit=limit + 1), limit)

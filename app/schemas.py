@@ -1,0 +1,187 @@
+"""What a client reads back."""
+
+from datetime import datetime
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from jobs.states import Status
+from jobs.tables import ArtifactRow, EventRow, FileRow, JobRow
+
+JOBS = "/v1/compression/jobs"
+
+
+class Progress(BaseModel):
+    """How far a running job is."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    percent: float | None = None
+    step: int | None = None
+    total_steps: int | None = None
+    sparsity: float | None = Field(None, description="Removed part of the block parameters, now.")
+    sparsity_target: float | None = None
+    loss: float | None = None
+    tokens_per_second: float | None = None
+    eta_seconds: float | None = None
+    updated_at: datetime | None = None
+
+
+class Urls(BaseModel):
+    """Where to go on from here, relative to the service's address."""
+
+    self: str
+    events: str
+    artifacts: str
+    cancel: str
+
+
+class Job(BaseModel):
+    """One compression job: what was asked, and where it stands."""
+
+    object: Literal["compression.job"] = "compression.job"
+    id: str
+    version: int = Field(description="Goes up with each change.")
+    name: str | None
+    status: Status
+    phase: str | None
+    reason: str | None = Field(description="Why the job stands where it stands, if that is not the usual way.")
+    progress: Progress | None
+    attempt: int
+    max_attempts: int
+    plan: dict[str, Any] | None = Field(description="What will be kept, if the model could be read when asked.")
+    result: dict[str, Any] | None
+    error: dict[str, Any] | None
+    created_at: datetime
+    queued_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    cancel_requested_at: datetime | None
+    urls: Urls
+    config: dict[str, Any] = Field(description="The request, with every default filled in.")
+    metadata: dict[str, str]
+
+    @classmethod
+    def of(cls, row: JobRow) -> Self:
+        here = job_url(row.id)
+        progress = None if row.progress is None else Progress(**{**row.progress, "updated_at": row.progress_at})
+        return cls(
+            id=row.id,
+            version=row.version,
+            name=row.spec["name"],
+            status=Status(row.status),
+            phase=row.phase,
+            reason=row.reason,
+            progress=progress,
+            attempt=row.attempt,
+            max_attempts=row.max_attempts,
+            plan=row.plan,
+            result=row.result,
+            error=row.error,
+            created_at=row.created_at,
+            queued_at=row.queued_at,
+            started_at=row.started_at,
+            finished_at=row.finished_at,
+            cancel_requested_at=row.cancel_requested_at,
+            urls=Urls(self=here, events=f"{here}/events", artifacts=f"{here}/artifacts", cancel=f"{here}/cancel"),
+            config=row.spec,
+            metadata=row.spec["metadata"],
+        )
+
+
+class JobList(BaseModel):
+    """A page of jobs; the Link header leads to the next."""
+
+    object: Literal["list"] = "list"
+    data: list[Job]
+    first_id: str | None
+    last_id: str | None
+    has_more: bool
+
+
+class Event(BaseModel):
+    """Something that happened to a job."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    seq: int = Field(description="Counts from 1 within the job, without gaps.")
+    type: str
+    at: datetime
+    data: dict[str, Any]
+
+
+class EventList(BaseModel):
+    """Events in their order; ask again with `after` = the last `seq`."""
+
+    object: Literal["list"] = "list"
+    data: list[Event]
+    has_more: bool
+
+    @classmethod
+    def of(cls, rows: list[EventRow], limit: int) -> Self:
+        return cls(data=[Event.model_validate(row) for row in rows[:limit]], has_more=len(rows) > limit)
+
+
+class Artifact(BaseModel):
+    """A published file of a job."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    path: str
+    bytes: int
+    sha256: str
+
+
+class ArtifactList(BaseModel):
+    """The published files of a job; none before it has succeeded."""
+
+    object: Literal["list"] = "list"
+    data: list[Artifact]
+
+    @classmethod
+    def of(cls, rows: list[ArtifactRow]) -> Self:
+        return cls(data=[Artifact.model_validate(row) for row in rows])
+
+
+class File(BaseModel):
+    """An uploaded training text."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    object: Literal["file"] = "file"
+    id: str
+    name: str
+    bytes: int
+    sha256: str
+    created_at: datetime
+
+    @classmethod
+    def of(cls, row: FileRow) -> Self:
+        return cls.model_validate(row)
+
+
+class Method(BaseModel):
+    """A way to make a model smaller, and what can be asked of it."""
+
+    type: str
+    title: str
+    description: str
+    schema_: dict[str, Any] = Field(alias="schema", description="JSON Schema of `method` in a job.")
+
+
+class MethodList(BaseModel):
+    """All methods."""
+
+    object: Literal["list"] = "list"
+    data: list[Method]
+
+
+class Health(BaseModel):
+    """The service answers."""
+
+    status: Literal["ok"] = "ok"
+
+
+def job_url(job_id: str) -> str:
+    """Where a job is read."""
+    return f"{JOBS}/{job_id}"
