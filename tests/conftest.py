@@ -36,6 +36,9 @@ from tests.models import data, small_model, small_text  # noqa: F401  # fixtures
 if TYPE_CHECKING:
     from mypy_boto3_s3.service_resource import Bucket
 
+# A machine behind a proxy reaches its own servers without it.
+os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1,localhost," + os.environ.get("NO_PROXY", "")
+
 _TEMPLATE = "migrated"
 _numbers = itertools.count(1)
 

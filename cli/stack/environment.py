@@ -25,6 +25,9 @@ def for_service(settings: Mapping[str, str]) -> dict[str, str]:
     """What the API, the relay and a worker need: their settings, the network, the hub and the accelerator."""
     environment = for_server()
     environment |= {name: value for name, value in os.environ.items() if _concerns_service(name)}
+    # The way to the servers next door leads through no proxy.
+    for name in ("NO_PROXY", "no_proxy"):
+        environment[name] = ",".join(filter(None, (environment.get(name), "127.0.0.1", "localhost")))
     # Threads that spin while they wait would take the cores from the servers next to them.
     environment.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     environment["PYTHONUNBUFFERED"] = "1"

@@ -75,7 +75,9 @@ class Postgres:
     def ready(self) -> bool:
         """Whether it answers; our database is created on the way."""
         try:
-            with psycopg.connect(self._dsn("postgres"), autocommit=True, connect_timeout=2) as connection:
+            with psycopg.connect(
+                self._dsn("postgres"), autocommit=True, connect_timeout=2, sslmode="disable"
+            ) as connection:
                 found = connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [DATABASE]).fetchone()
                 if found is None:
                     connection.execute(f"CREATE DATABASE {DATABASE}")

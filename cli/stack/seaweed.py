@@ -62,9 +62,10 @@ class Seaweed:
             self.part,
             [
                 str(programs.weed_program()),
-                *(f"-config_dir={self._folder / 'config'}", "-logtostderr=true", "-v=-1", "mini"),
+                *("-config_dir=config", "-logtostderr=true", "-v=-1", "mini"),
                 *(f"-{option}={value}" for option, value in self._options().items()),
             ],
+            # All paths are relative to it: a comma in one would make two of it.
             directory=self._folder,
             # Its cache of what passed through would otherwise grow towards a gigabyte.
             environment=environment.for_server() | {"GOMEMLIMIT": _MEMORY_LIMIT},
@@ -80,7 +81,13 @@ class Seaweed:
             region_name=REGION,
             aws_access_key_id=self._credentials.s3_access_key,
             aws_secret_access_key=self._credentials.s3_secret_key,
-            config=Config(retries={"total_max_attempts": 1}, connect_timeout=1, read_timeout=5),
+            config=Config(
+                retries={"total_max_attempts": 1},
+                connect_timeout=1,
+                read_timeout=5,
+                proxies={},
+                s3={"addressing_style": "path"},
+            ),
         )
         try:
             client.put_object(Bucket=BUCKET, Key=".ready", Body=b"ready")
@@ -99,10 +106,10 @@ class Seaweed:
 
     def _options(self) -> dict[str, str]:
         options = {
-            "dir": str(self._folder / "data"),
+            "dir": "data",
             "ip": LOOPBACK,
             "ip.bind": LOOPBACK,
-            "s3.config": str(self._folder / "config" / "s3.json"),
+            "s3.config": "config/s3.json",
             "bucket": BUCKET,
             # On unless told otherwise: it would report to its vendor.
             "master.telemetry": "false",

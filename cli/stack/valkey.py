@@ -34,7 +34,6 @@ class Valkey:
         options = {
             "bind": LOOPBACK,
             "port": str(self.port),
-            "dir": f'"{self._folder}"',
             "appendonly": "yes",
             "appendfsync": "everysec",
             "save": '""',
@@ -45,7 +44,8 @@ class Valkey:
         write_private(self._folder / "valkey.conf", "".join(f"{name} {value}\n" for name, value in options.items()))
         return Process(
             self.part,
-            [str(programs.valkey_program()), str(self._folder / "valkey.conf")],
+            [str(programs.valkey_program()), "valkey.conf"],
+            # Its files go where it runs, whatever characters that path has.
             directory=self._folder,
             environment=environment.for_server(),
             log=self._log,

@@ -64,7 +64,8 @@ def storage(settings: dict[str, str]) -> "S3Client":
 
 @pytest.mark.parametrize("killed", ["supervisor", "everything"])
 def test_killed_without_warning_leaves_no_process_and_loses_nothing(tmp_path: Path, killed: str) -> None:
-    with holding(tmp_path / "data") as holder:
+    data = tmp_path / 'my "data", all'
+    with holding(data) as holder:
         write(holder.settings, "kept")
         victims = [holder.process.pid] if killed == "supervisor" else [holder.process.pid, *holder.family.pids]
         for pid in victims:
@@ -72,7 +73,7 @@ def test_killed_without_warning_leaves_no_process_and_loses_nothing(tmp_path: Pa
                 os.kill(pid, signal.SIGKILL)
         holder.process.wait()
         # At once: a start must wait for those of the former that are still ending.
-        with Servers(tmp_path / "data") as again:
+        with Servers(data) as again:
             assert not holder.family.survivors()
             assert read(again.settings()) == (["kept"], ["kept"], ["kept"])
             assert again.settings()["PRUNERY_API_KEY"] == holder.settings["PRUNERY_API_KEY"]
@@ -81,16 +82,19 @@ def test_killed_without_warning_leaves_no_process_and_loses_nothing(tmp_path: Pa
 
 
 def test_stale_pid_file_of_a_process_that_lives_is_no_obstacle(tmp_path: Path) -> None:
-    with Servers(tmp_path) as servers:
-        owner = Path(f"/proc/{servers.processes['postgres'].pid}").stat().st_uid
-        servers.processes["postgres"].kill()
+    folder = DataFolder(tmp_path)
+    postgres = Postgres(folder, folder.open())
+    postgres.prepare()
+    cluster = folder.postgres / "cluster"
+    owner = cluster.stat().st_uid
     with subprocess.Popen(["sleep", "600"], user=owner if os.geteuid() == 0 else None) as bystander:
-        pid_file = tmp_path / "postgres" / "cluster" / "postmaster.pid"
-        lines = pid_file.read_text().splitlines()
-        pid_file.write_text("\n".join([str(bystander.pid), *lines[1:]]) + "\n")
-        with Servers(tmp_path) as again:
-            assert again.processes["postgres"].running
+        (cluster / "postmaster.pid").write_text(f"{bystander.pid}\n{cluster}\n")
+        postgres.prepare()
+        process = postgres.start(free_block(1))
+        process.wait_until(postgres.ready, seconds=60)
+        process.stop(10)
         bystander.kill()
+    folder.close()
 
 
 def test_two_side_by_side_and_never_two_in_one_folder(servers: Servers, tmp_path: Path) -> None:
@@ -106,15 +110,12 @@ def test_two_side_by_side_and_never_two_in_one_folder(servers: Servers, tmp_path
         assert other.processes["postgres"].running
 
 
-def test_ports_taken_since_last_time_are_left_alone(tmp_path: Path) -> None:
-    with Servers(tmp_path / "a") as first:
-        (tmp_path / "b").mkdir()
-        (tmp_path / "b" / "ports.json").write_text((tmp_path / "a" / "ports.json").read_text())
-        with Servers(tmp_path / "b") as second:
-            ports = [servers.settings()["PRUNERY_S3_ENDPOINT"] for servers in (first, second)]
-            assert ports[0] != ports[1]
-            write(second.settings(), "second")
-            assert read(second.settings())[2] == ["second"]
+def test_ports_taken_since_last_time_are_left_alone(servers: Servers, tmp_path: Path) -> None:
+    (tmp_path / "ports.json").write_text((servers.folder.root / "ports.json").read_text())
+    with Servers(tmp_path) as other:
+        assert not set(other.settings().values()) & {servers.settings()["PRUNERY_S3_ENDPOINT"]}
+        write(other.settings(), "other")
+        assert read(other.settings()) == (["other"], ["other"], ["other"])
 
 
 @pytest.mark.parametrize("kind", [Postgres, Valkey, Seaweed])
