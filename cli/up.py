@@ -1,5 +1,6 @@
 """`prunery up`: everything on this machine, until Ctrl-C."""
 
+import json
 import os
 import signal
 from collections.abc import Iterator
@@ -19,7 +20,7 @@ class Interrupted(BaseException):
     """Somebody asked us to end."""
 
 
-@click.command(epilog="Example: prunery up --data ~/prunery --port 9000")
+@click.command(epilog="Example: prunery up --data ~/prunery --port 9000 --local ~/models")
 @click.option(
     "--data",
     type=click.Path(path_type=Path, file_okay=False),
@@ -36,13 +37,27 @@ class Interrupted(BaseException):
     help="Port of the API; the next free one if it is taken.",
 )
 @click.option("--workers", type=click.IntRange(1, 64), default=1, show_default=True, help="Jobs that run at once.")
-def up(data: Path, host: str, port: int, workers: int) -> None:
+@click.option(
+    "--local",
+    "local_roots",
+    type=click.Path(path_type=Path, exists=True, file_okay=False, resolve_path=True),
+    multiple=True,
+    help="Folder from which jobs may read models and data by their path; none by default. May be given often.",
+)
+def up(data: Path, host: str, port: int, workers: int, local_roots: tuple[Path, ...]) -> None:
     """Run the whole service on this machine until Ctrl-C.
 
     Starts PostgreSQL, a broker, an object store, the API and its workers, and stops all of them together.
     """
     console = Console(highlight=False)
-    stack = Stack(data, host=host, port=port, workers=workers, announce=lambda line: console.print(line, markup=False))
+    stack = Stack(
+        data,
+        host=host,
+        port=port,
+        workers=workers,
+        settings={"PRUNERY_LOCAL_ROOTS": json.dumps([str(root) for root in local_roots])} if local_roots else None,
+        announce=lambda line: console.print(line, markup=False, soft_wrap=True),
+    )
     try:
         with _interruptible():
             stack.start()

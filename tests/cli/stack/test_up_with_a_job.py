@@ -12,7 +12,7 @@ import pytest
 
 from tests.cli.stack.supervisor import Supervisor, supervising
 
-SETTINGS = {"PRUNERY_LOCAL_ROOTS": '["/"]', "PRUNERY_LEASE_SECONDS": "4", "PRUNERY_HEARTBEAT_SECONDS": "1"}
+SETTINGS = {"PRUNERY_LEASE_SECONDS": "4", "PRUNERY_HEARTBEAT_SECONDS": "1"}
 
 
 def client(data: Path) -> httpx2.Client:
@@ -45,7 +45,7 @@ def test_ended_while_a_job_runs(tmp_path: Path, small_model: Path, small_text: P
         },
     }
     data = tmp_path / "data"
-    with supervising(data, settings=SETTINGS) as up, client(data) as api:
+    with supervising(data, "--local", "/", settings=SETTINGS) as up, client(data) as api:
         answer = api.post("/compression/jobs", json=endless)
         assert answer.status_code == 202, answer.text
         job = answer.json()["id"]
@@ -54,6 +54,6 @@ def test_ended_while_a_job_runs(tmp_path: Path, small_model: Path, small_text: P
         up.process.send_signal(how)
         up.process.wait(60)
         family.wait_until_gone()
-    with supervising(data, settings=SETTINGS) as up, client(data) as api:
+    with supervising(data, "--local", "/", settings=SETTINGS) as up, client(data) as api:
         wait(lambda: bool(api.get(f"/compression/jobs/{job}").json()["attempt"] == 2))
         wait(lambda: engine_runs(up))
