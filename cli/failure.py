@@ -7,6 +7,7 @@ import click
 
 from cli.client import ClientError, Refused, Unreachable
 from cli.connection import NoConnection
+from cli.demo.failures import DemoFailed
 from cli.exits import Exit
 from cli.resources import Problem
 from cli.transfer import TransferFailed
@@ -40,8 +41,8 @@ def describe(error: Exception) -> Failure | None:
         case PruneryError():
             code = Exit.REFUSED if isinstance(error, RequestRefused) else Exit.FAILURE
             return Failure([f"{error.detail} ({error.code})", *_field_lines(error.errors), *_hint(error.hint)], code)
-        case ClientError() | TransferFailed():
-            return Failure([str(error)], Exit.FAILURE)
+        case ClientError() | TransferFailed() | DemoFailed():
+            return Failure(str(error).splitlines(), Exit.FAILURE)
         case OSError() if not isinstance(error, BrokenPipeError):
             where = f" ({error.filename})" if error.filename else ""
             return Failure([f"{error.strerror or error}{where}"], Exit.FAILURE)

@@ -29,10 +29,11 @@ def show_end(console: Console, job: Job) -> None:
     """What came of a job that has ended, and what can be done next."""
     took = "" if job.seconds is None else f" after {duration(job.seconds)}"
     console.print(Text.assemble((str(job.status), f"bold {STYLES[job.status]}"), took, f"  {job.id}"))
-    for line in measured(job.result) if job.result else failed(job):
+    for line in measured(job.result) if job.result else reasons(job):
         console.print(Text(f"  {line}"), soft_wrap=True)
-    if job.status is Status.SUCCEEDED:
-        console.print(Text(f"  prunery download {job.id}", style="bold"))
+    if job.status is not Status.CANCELLED:
+        then = "download" if job.status is Status.SUCCEEDED else "logs"
+        console.print(Text(f"  prunery {then} {job.id}", style="bold"))
 
 
 def show_state(console: Console, job: Job) -> None:
@@ -57,7 +58,7 @@ def show_state(console: Console, job: Job) -> None:
         table.add_row("attempt", f"{job.attempt}" + (f" of {job.max_attempts}" if job.max_attempts else ""))
     if job.plan:
         table.add_row("plan", plan(job.plan))
-    for line in measured(job.result) if job.result else failed(job):
+    for line in measured(job.result) if job.result else reasons(job):
         table.add_row("", line)
     console.print(table)
 
@@ -90,7 +91,7 @@ def measured(result: Mapping[str, Any]) -> Iterator[str]:
         yield f"perplexity {before} → {after}{alike}"
 
 
-def failed(job: Job) -> Iterator[str]:
+def reasons(job: Job) -> Iterator[str]:
     """Why a job failed, and what to do about it."""
     if job.error is None:
         return
@@ -98,7 +99,6 @@ def failed(job: Job) -> Iterator[str]:
     yield f"{job.error.message} ({job.error.code}{where})"
     if job.error.hint:
         yield f"hint: {job.error.hint}"
-    yield f"more: prunery logs {job.id}"
 
 
 def model_name(config: Mapping[str, Any]) -> str:

@@ -19,7 +19,8 @@ from cli.endings import ended_tidily
 from cli.exits import Exit
 from cli.failure import describe
 from cli.follow import Follower
-from cli.outcome import failed
+from cli.logs import describe as describe_event
+from cli.outcome import reasons
 from cli.progress import duration, open_display
 from cli.resources import Job
 from cli.stack.stack import Stack
@@ -69,7 +70,7 @@ def demo(ctx: click.Context, folder: Path) -> None:
         click.echo(
             f"The demo failed after {duration(time.monotonic() - began)}. Everything it started is stopped.", err=True
         )
-        click.echo(f"Logs: {root / 'service' / 'logs'}", err=True)
+        click.echo(f"Logs: {_logs(root)}", err=True)
         ctx.exit(Exit.FAILURE)
     _show(console, job, root / "model", words)
     console.print(f"\nAll of it took {duration(time.monotonic() - began)}; the service is stopped.")
@@ -95,11 +96,17 @@ def _make(console: Console, root: Path) -> Job:
     ):
         _cancel_leftovers(client)
         job = _run(console, client, stack, base_model, corpus)
+        # Nobody can ask the service for it later.
+        (_logs(root) / "job.log").write_text("".join(f"{describe_event(event)}\n" for event in client.events(job.id)))
         if job.status is not Status.SUCCEEDED:
-            raise DemoFailed("\n".join([f"The job {job.id} {job.status}.", *failed(job)]))
+            raise DemoFailed("\n  ".join([f"The demo's job {job.status}.", *reasons(job)]))
         shutil.rmtree(root / "model", ignore_errors=True)
         download_model(client, job, root / "model")
         return job
+
+
+def _logs(root: Path) -> Path:
+    return root / "service" / "logs"
 
 
 def _cancel_leftovers(client: Client) -> None:
