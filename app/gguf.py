@@ -11,7 +11,7 @@ from jobs import errors
 
 MAGIC = b"GGUF"
 VERSIONS = (2, 3)
-LONGEST_HEADER = 64 * 2**20
+LONGEST_HEADER = 32 * 2**20
 SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
 STRING, ARRAY = 8, 9
 
