@@ -18,6 +18,7 @@ from jobs.states import LEASED, PHASES, Status
 from jobs.tables import ArtifactRow, JobRow, Json, OutboxRow
 
 BATCH = 100
+DONE = {"percent": 100.0, "eta_seconds": 0.0}
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,15 @@ def append(session: Session, claim: Claim, events: Sequence[transitions.Event]) 
 def succeed(session: Session, claim: Claim, result: Json, artifacts: Sequence[NewArtifact]) -> bool:
     """Make the artifacts visible and end the job, both or neither."""
     row = transitions.move(
-        session, claim.job_id, Status.SUCCEEDED, *_held(claim), data={}, result=result, phase=None, reason=None
+        session,
+        claim.job_id,
+        Status.SUCCEEDED,
+        *_held(claim),
+        data={},
+        result=result,
+        phase=None,
+        reason=None,
+        progress=JobRow.progress.op("||")(DONE),
     )
     if row is None:
         return False

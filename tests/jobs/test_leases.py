@@ -103,10 +103,12 @@ def test_success_shows_result_and_artifacts_together(sessions: Sessions, job_id:
     claimed = claim(sessions, job_id)
     files = [NewArtifact("model.safetensors", 3 * 2**31, "a" * 64), NewArtifact("config.json", 7, "b" * 64)]
     with sessions.begin() as session:
+        assert leases.progress(session, claimed, "exporting", {"percent": 85.0, "step": 7})
         assert leases.succeed(session, claimed, {"parameters": 1}, files)
         assert not leases.fail(session, claimed, {"code": "late"}, "late")
     row = job(sessions, job_id)
     assert (row.status, row.result, row.error, row.lease_token) == ("succeeded", {"parameters": 1}, None, None)
+    assert row.progress == {"percent": 100.0, "step": 7, "eta_seconds": 0.0}
     assert row.finished_at is not None
     with sessions.begin() as session:
         assert [file.path for file in store.artifacts(session, job_id)] == ["config.json", "model.safetensors"]
