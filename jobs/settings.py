@@ -53,6 +53,9 @@ class Settings(S3Settings):
     relay_seconds: float = Field(0.5, gt=0, description="How often the relay looks for messages to send.")
     reap_seconds: float = Field(5.0, gt=0, description="How often the reaper looks for lost jobs.")
     rering_seconds: float = Field(60.0, gt=0, description="A queued job is announced again after so long.")
+    pulse_file: Path | None = Field(
+        None, description="Touched by a relay or a worker again and again; `python -m worker.pulse` reads it."
+    )
 
     @model_validator(mode="after")
     def _no_placeholder_in_production(self) -> Self:

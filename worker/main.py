@@ -11,6 +11,7 @@ from celery import signals
 
 from jobs import queue
 from jobs.settings import load
+from worker import pulse
 
 # Made before the pool forks, so that the main process can tell the one that runs a job.
 stopping = multiprocessing.Event()
@@ -30,6 +31,11 @@ celery.conf.update(
     broker_connection_retry_on_startup=True,
     broker_connection_max_retries=None,
 )
+
+
+@signals.heartbeat_sent.connect
+def _beat(**_: Any) -> None:
+    pulse.beat(load().pulse_file)
 
 
 @signals.worker_shutting_down.connect

@@ -8,7 +8,7 @@ from types import FrameType
 
 from jobs import database, outbox, queue
 from jobs.settings import Settings, load
-from worker import reaper
+from worker import pulse, reaper
 
 BATCH = 100
 
@@ -29,6 +29,7 @@ class Relay:
     def run(self, stop: threading.Event) -> None:
         """Until `stop` is set."""
         while not stop.wait(self._settings.relay_seconds):
+            pulse.beat(self._settings.pulse_file)
             try:
                 self.step()
             except database.OUTAGES as error:
