@@ -1,0 +1,95 @@
+"""What is read from a config.json and a file list, and what is refused with its reason."""
+
+from typing import Any
+
+import pytest
+
+from jobs import errors, shapes
+
+CONFIG: dict[str, Any] = {
+    "architectures": ["LlamaForCausalLM"],
+    "model_type": "llama",
+    "hidden_size": 96,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 8,
+    "num_key_value_heads": 2,
+    "head_dim": 16,
+    "intermediate_size": 200,
+    "vocab_size": 100,
+    "max_position_embeddings": 512,
+    "tie_word_embeddings": True,
+    "attention_bias": True,
+}
+
+
+def test_a_shape_says_what_the_config_says() -> None:
+    shape = shapes.read(CONFIG)
+    assert (shape.layers, shape.hidden, shape.heads, shape.kv_heads) == (3, 96, 8, 2)
+    assert (shape.head_dim, shape.ffn, shape.vocab, shape.max_positions) == (16, 200, 100, 512)
+    assert (shape.group, shape.tied, shape.attention_bias, shape.mlp_bias) == (4, True, True, False)
+
+
+def test_what_a_config_may_leave_out_has_the_meaning_of_its_class() -> None:
+    optional = ("num_key_value_heads", "head_dim", "architectures", "tie_word_embeddings", "attention_bias")
+    shape = shapes.read({key: value for key, value in CONFIG.items() if key not in optional})
+    assert (shape.kv_heads, shape.head_dim, shape.tied, shape.attention_bias) == (8, 12, False, False)
+    assert shapes.read(CONFIG | {"head_dim": None}).head_dim == 12
+
+
+@pytest.mark.parametrize(
+    ("change", "error"),
+    [
+        ({"architectures": ["BertForMaskedLM"]}, errors.NotACausalLM),
+        ({"architectures": ["LlamaForSequenceClassification"]}, errors.NotACausalLM),
+        ({"is_encoder_decoder": True}, errors.NotACausalLM),
+        ({"model_type": "falcon"}, errors.UnsupportedArchitecture),
+        ({"model_type": None}, errors.UnsupportedArchitecture),
+        ({"quantization_config": {"bits": 4}}, errors.UnsupportedArchitecture),
+        ({"num_key_value_heads": 3}, errors.UnsupportedArchitecture),
+        *(
+            ({key: value}, errors.UnsupportedArchitecture)
+            for key in ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "vocab_size")
+            for value in (0, -1, 1.5, True, "64", None)
+        ),
+    ],
+)
+def test_what_cannot_be_compressed_is_refused_with_its_reason(change: dict[str, Any], error: type[Exception]) -> None:
+    with pytest.raises(error):
+        shapes.read(CONFIG | change)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["config.json", "model.safetensors"],
+        ["config.json", "model-00001-of-00002.safetensors", "model.safetensors.index.json"],
+        ["config.json", "pytorch_model.bin", "model.safetensors"],
+    ],
+)
+def test_safetensors_are_accepted_whole_and_sharded(names: list[str]) -> None:
+    shapes.check_files(names)
+
+
+@pytest.mark.parametrize(
+    ("names", "error"),
+    [
+        ([], errors.BaseModelIncomplete),
+        (["model.safetensors"], errors.BaseModelIncomplete),
+        (["config.json"], errors.BaseModelIncomplete),
+        (["config.json", "adapter_model.safetensors"], errors.BaseModelIncomplete),
+        (["config.json", "pytorch_model.bin"], errors.PickleWeights),
+        (["config.json", "pytorch_model-00001-of-00002.bin"], errors.PickleWeights),
+        (["config.json", "consolidated.00.pth"], errors.PickleWeights),
+        (["config.json", "last.ckpt"], errors.PickleWeights),
+    ],
+)
+def test_a_folder_without_config_or_safe_weights_is_refused(names: list[str], error: type[Exception]) -> None:
+    with pytest.raises(error):
+        shapes.check_files(names)
+
+
+def test_a_sequence_may_be_as_long_as_the_model_was_made_for() -> None:
+    shape = shapes.read(CONFIG)
+    shapes.check_sequence_length(shape, 512)
+    with pytest.raises(errors.SequenceTooLong, match="513"):
+        shapes.check_sequence_length(shape, 513)

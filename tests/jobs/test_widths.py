@@ -1,0 +1,138 @@
+"""The uniform budget against counting the matrices one by one, for every small shape."""
+
+import itertools
+
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from jobs import errors, widths
+from jobs.shapes import ModelShape
+from jobs.specs import UnitKind
+from jobs.widths import Widths
+
+SCOPES: tuple[tuple[UnitKind, ...], ...] = (
+    ("attention_heads", "mlp_channels"),
+    ("attention_heads",),
+    ("mlp_channels",),
+)
+
+
+@st.composite
+def shapes(draw: st.DrawFn) -> ModelShape:
+    kv_heads = draw(st.integers(1, 12))
+    return ModelShape(
+        family="llama",
+        layers=draw(st.integers(1, 4)),
+        hidden=draw(st.integers(1, 96)),
+        heads=kv_heads * draw(st.integers(1, 4)),
+        kv_heads=kv_heads,
+        head_dim=draw(st.integers(1, 16)),
+        ffn=draw(st.integers(1, 400)),
+        vocab=draw(st.integers(1, 50)),
+        max_positions=32,
+        tied=draw(st.booleans()),
+        attention_bias=draw(st.booleans()),
+        mlp_bias=draw(st.booleans()),
+    )
+
+
+def linear(rows: int, columns: int, bias: bool) -> int:
+    return rows * columns + (rows if bias else 0)
+
+
+def counted(shape: ModelShape, kept: Widths) -> int:
+    """Parameters of all linear layers of the blocks, matrix by matrix."""
+    queries, keys = kept.kv_groups * shape.group * shape.head_dim, kept.kv_groups * shape.head_dim
+    return shape.layers * sum(
+        (
+            linear(queries, shape.hidden, shape.attention_bias),
+            linear(keys, shape.hidden, shape.attention_bias) * 2,
+            linear(shape.hidden, queries, shape.attention_bias),
+            linear(kept.ffn, shape.hidden, shape.mlp_bias) * 2,
+            linear(shape.hidden, kept.ffn, shape.mlp_bias),
+        )
+    )
+
+
+@given(shape=shapes(), data=st.data())
+def test_what_a_plan_removes_is_what_the_matrices_lose(shape: ModelShape, data: st.DataObject) -> None:
+    kept = Widths(data.draw(st.integers(1, shape.kv_heads)), data.draw(st.integers(1, shape.ffn)))
+    assert shape.block_parameters == counted(shape, widths.dense(shape))
+    assert widths.removed(shape, kept) == shape.block_parameters - counted(shape, kept)
+    embeddings = shape.vocab * shape.hidden * (1 if shape.tied else 2)
+    norms = (2 * shape.layers + 1) * shape.hidden
+    assert shape.parameters == shape.block_parameters + embeddings + norms
+
+
+@given(
+    shape=shapes(),
+    target=st.floats(0.001, 0.899),
+    scope=st.sampled_from(SCOPES),
+    multiple=st.sampled_from([1, 2, 8, 64, 100]),
+)
+def test_a_plan_is_within_the_tolerance_or_there_is_none(
+    shape: ModelShape, target: float, scope: tuple[UnitKind, ...], multiple: int
+) -> None:
+    step = shape.layers * (multiple * shape.ffn_channel_cost if "mlp_channels" in scope else shape.kv_group_cost)
+    wanted = target * shape.block_parameters
+    tolerance = min(step / 2, widths.MAX_DEVIATION * shape.block_parameters)
+    allowed = [
+        kept for kept in choices(shape, scope, multiple) if abs(widths.removed(shape, kept) - wanted) <= tolerance
+    ]
+    if not allowed:
+        with pytest.raises(errors.TargetUnreachable, match=f"{target:.4f}"):
+            widths.uniform(shape, target, scope=scope, round_ffn_to=multiple)
+        return
+    kept = widths.uniform(shape, target, scope=scope, round_ffn_to=multiple)
+    assert kept in allowed
+    # No other allowed choice takes heads closer to their share, and none of as many heads comes closer to the target.
+    share = shape.kv_heads * (1 - target)
+    assert abs(kept.kv_groups - share) == min(abs(other.kv_groups - share) for other in allowed)
+    same_heads = [other for other in allowed if other.kv_groups == kept.kv_groups]
+    distance = {other: abs(widths.removed(shape, other) - wanted) for other in same_heads}
+    assert distance[kept] == min(distance.values())
+
+
+def choices(shape: ModelShape, scope: tuple[UnitKind, ...], multiple: int) -> list[Widths]:
+    """Every plan that keeps to the scope and the rounding, removes something, and loads as a stock configuration."""
+    groups = range(1, shape.kv_heads + 1) if "attention_heads" in scope else [shape.kv_heads]
+    ffn = [width for width in range(1, shape.ffn) if width % multiple == 0] if "mlp_channels" in scope else []
+    biased = shape.attention_bias or shape.mlp_bias
+    return [
+        Widths(kept, width)
+        for kept, width in itertools.product(groups, [*ffn, shape.ffn])
+        if Widths(kept, width) != widths.dense(shape) and not (biased and shape.hidden % (kept * shape.group))
+    ]
+
+
+@given(shape=shapes(), data=st.data(), steps=st.integers(1, 40))
+def test_the_way_to_the_plan_only_narrows_and_ends_exactly(shape: ModelShape, data: st.DataObject, steps: int) -> None:
+    final = Widths(data.draw(st.integers(1, shape.kv_heads)), data.draw(st.integers(1, shape.ffn)))
+    way = [widths.between(shape, final, step / steps) for step in range(steps + 1)]
+    assert way[0] == widths.dense(shape)
+    assert way[-1] == final
+    for before, after in itertools.pairwise(way):
+        assert after.kv_groups <= before.kv_groups
+        assert after.ffn <= before.ffn
+
+
+@given(shape=shapes())
+def test_the_ratio_is_of_the_block_parameters(shape: ModelShape) -> None:
+    assert widths.ratio(shape, widths.dense(shape)) == 0
+    assume(shape.kv_heads > 1)
+    kept = Widths(shape.kv_heads - 1, shape.ffn)
+    assert widths.ratio(shape, kept) == pytest.approx(widths.removed(shape, kept) / shape.block_parameters)
+
+
+def test_the_refusal_names_what_can_be_had() -> None:
+    smol = ModelShape(
+        family="llama", layers=30, hidden=576, heads=9, kv_heads=3, head_dim=64, ffn=1536, vocab=49152,
+        max_positions=8192, tied=True,
+    )  # fmt: skip
+    assert smol.parameters == 134_515_008  # as its model card has it
+    kept = widths.uniform(smol, 0.3, scope=("attention_heads", "mlp_channels"), round_ffn_to=64)
+    assert kept == Widths(kv_groups=2, ffn=1088)
+    with pytest.raises(errors.TargetUnreachable) as refused:
+        widths.uniform(smol, 0.5, scope=("attention_heads",), round_ffn_to=64)
+    assert "0.1667" in refused.value.hint
