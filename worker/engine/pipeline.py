@@ -194,7 +194,7 @@ def _publishable(job: Job, outcome: Outcome, probe_BT: Tensor, out: Path) -> tup
         config = export.stock_config(base_config, shape, outcome.plan.widths)
         model = export.assemble(config, surgery.cut(outcome.state, outcome.plan, family(shape), shape))
         logits_BTV = verification.exact_answers(model, probe_BT)
-        difference = verification.compare("Merged and cut", outcome.logits_BTV, logits_BTV)
+        difference = verification.check_cut(outcome.logits_BTV, logits_BTV)
         export.round_weights(model, job.output_dtype)
         export.save(
             model, job.tokenizer, job.base.generation_config(), out, max_shard_bytes=job.spec.output.max_shard_bytes

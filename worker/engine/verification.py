@@ -15,7 +15,8 @@ from jobs import errors
 from worker.engine.windows import Windows
 
 TOLERANCE = 1e-4
-"""Largest difference of a logit that rounding explains."""
+"""Largest difference of a logit that rounding explains: between two runs of the same weights as it stands, between the
+model in training and the merged one as a part of the largest logit (a file holds each merged weight to 24 bits)."""
 
 PROBE_WINDOWS, PROBE_TOKENS = 2, 64
 
@@ -46,8 +47,7 @@ def answers(model: nn.Module, ids_BT: Tensor) -> Tensor:
 def exact_answers(model: nn.Module, ids_BT: Tensor) -> Tensor:
     """(B, T, V) logits of a float32 model, computed in float64; the model is float32 again afterwards.
 
-    In float32 the sums alone differ by 1e-3 between a masked and a sliced model of 30 layers; only float64 shows
-    whether the weights are the same.
+    In float32 the order of sums alone moves the logits of a 30-layer model by 3e-3 between masked and sliced.
     """
     nn.Module.to(model, torch.float64)
     try:
@@ -56,16 +56,17 @@ def exact_answers(model: nn.Module, ids_BT: Tensor) -> Tensor:
         nn.Module.to(model, torch.float32)
 
 
-def compare(what: str, expected_BTV: Tensor, found_BTV: Tensor) -> float:
-    """The largest absolute difference.
+def check_cut(trained_BTV: Tensor, cut_BTV: Tensor) -> float:
+    """The largest absolute difference between the masked model in training and the merged, sliced one.
 
     Raises:
-        VerificationFailed: it is more than rounding, or not a number.
+        VerificationFailed: it is more than rounding the merged weights explains, or not a number.
     """
-    difference = float((expected_BTV - found_BTV).abs().max())
-    if not difference <= TOLERANCE:
+    difference = float((trained_BTV - cut_BTV).abs().max())
+    bound = TOLERANCE * max(1.0, float(trained_BTV.abs().max()))
+    if not difference <= bound:
         raise errors.VerificationFailed(
-            f"{what}: a logit differs by {difference:.3g}, more than {TOLERANCE:g}; nothing is published."
+            f"Merged and cut, a logit differs by {difference:.3g}, more than {bound:.3g}; nothing is published."
         )
     return difference
 
