@@ -5,8 +5,10 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from redis import Redis
@@ -14,6 +16,7 @@ from redis import Redis
 from jobs import queue
 from jobs.settings import Settings
 from tests.worker.desk import Desk, is_running, leftovers, pids, wait_until
+from tests.worker.wire import Wire
 
 ROOT = Path(__file__).parents[2]
 
@@ -77,7 +80,7 @@ def children_of(pid: int) -> list[int]:
 
 def waiting_messages(settings: Settings) -> int:
     with Redis.from_url(settings.broker_url.get_secret_value()) as broker:
-        return broker.llen("prunery:jobs")
+        return len(broker.lrange("prunery:jobs", 0, -1))
 
 
 def test_a_worker_told_to_end_gives_its_job_back_and_another_finishes_it(
@@ -145,6 +148,33 @@ def test_ten_doorbells_start_one_attempt_each_and_jobs_run_one_at_a_time(
     assert len(pids(started, 3)) == 3
     spans = sorted((job.started_at, job.finished_at) for job in ended if job.started_at and job.finished_at)
     assert all(before[1] <= after[0] for before, after in itertools.pairwise(spans))
+
+
+def test_a_job_goes_on_without_the_broker_and_the_worker_hears_again_once_it_is_back(
+    environment: dict[str, str], settings: Settings, desk: Desk, started: Path, tmp_path: Path
+) -> None:
+    url = settings.broker_url.get_secret_value()
+    port = urlsplit(url).port or 0
+    wire = Wire(port)
+    service = Service(environment | {"PRUNERY_BROKER_URL": url.replace(f":{port}", f":{wire.port}")}, tmp_path)
+    go_on = tmp_path / "go on"
+    try:
+        service.relay()
+        worker = service.worker("succeeds")
+        running = desk.submit(started=str(started), wait_for=str(go_on))
+        pids(started, 1)
+        wire.cut()
+        waiting = desk.submit()
+        time.sleep(2)
+        go_on.touch()
+        assert desk.wait_for(running, "succeeded").attempt == 1
+        assert desk.job(waiting).status == "queued"
+        wire.mend()
+        assert desk.wait_for(waiting, "succeeded").attempt == 1
+        assert worker.poll() is None
+    finally:
+        service.end()
+        wire.close()
 
 
 def test_no_process_of_a_worker_holds_torch(service: Service, desk: Desk, started: Path) -> None:
