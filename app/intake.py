@@ -1,16 +1,13 @@
 """What can be said against a job before it is stored: from its words, and from a look at its model and its texts."""
 
-from typing import Any
-
 from app import base_models, datasets, pointers
 from app.deps import Door
 from app.pointers import at
+from app.schemas import Change, Plan
 from jobs import errors, shapes, widths
 from jobs.shapes import ModelShape
 from jobs.specs import JobSpec
 from jobs.widths import Widths
-
-Plan = dict[str, Any]
 
 
 def check(spec: JobSpec, door: Door) -> Plan | None:
@@ -42,14 +39,14 @@ def check(spec: JobSpec, door: Door) -> Plan | None:
 
 
 def _plan(shape: ModelShape, kept: Widths) -> Plan:
-    return {
-        "layers": shape.layers,
-        "query_heads": {"before": shape.heads, "after": kept.kv_groups * shape.group},
-        "kv_heads": {"before": shape.kv_heads, "after": kept.kv_groups},
-        "ffn": {"before": shape.ffn, "after": kept.ffn},
-        "parameters": {"before": shape.parameters, "after": shape.parameters - widths.removed(shape, kept)},
-        "ratio": widths.ratio(shape, kept),
-    }
+    return Plan(
+        layers=shape.layers,
+        query_heads=Change(before=shape.heads, after=kept.kv_groups * shape.group),
+        kv_heads=Change(before=shape.kv_heads, after=kept.kv_groups),
+        ffn=Change(before=shape.ffn, after=kept.ffn),
+        parameters=Change(before=shape.parameters, after=shape.parameters - widths.removed(shape, kept)),
+        ratio=widths.ratio(shape, kept),
+    )
 
 
 def _refuse_nul(value: object, place: tuple[object, ...] = ()) -> None:

@@ -27,6 +27,24 @@ class Progress(BaseModel):
     updated_at: datetime | None = None
 
 
+class Change(BaseModel):
+    """A count in the base model, and in what will be published."""
+
+    before: int
+    after: int
+
+
+class Plan(BaseModel):
+    """What a job will keep; heads and channels are of each layer."""
+
+    layers: int
+    query_heads: Change
+    kv_heads: Change
+    ffn: Change
+    parameters: Change
+    ratio: float = Field(description="Part of the block parameters that goes, after rounding.")
+
+
 class Urls(BaseModel):
     """Where to go on from here, relative to the service's address."""
 
@@ -49,7 +67,7 @@ class Job(BaseModel):
     progress: Progress | None
     attempt: int
     max_attempts: int
-    plan: dict[str, Any] | None = Field(description="What will be kept, if the model could be read when asked.")
+    plan: Plan | None = Field(description="What will be kept, if the model could be read when it was asked for.")
     result: dict[str, Any] | None
     error: dict[str, Any] | None
     created_at: datetime
@@ -75,7 +93,7 @@ class Job(BaseModel):
             progress=progress,
             attempt=row.attempt,
             max_attempts=row.max_attempts,
-            plan=row.plan,
+            plan=None if row.plan is None else Plan.model_validate(row.plan),
             result=row.result,
             error=row.error,
             created_at=row.created_at,

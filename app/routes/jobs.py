@@ -75,7 +75,8 @@ def create_job(spec: Annotated[JobSpec, Body(openapi_examples=EXAMPLES)], door: 
     """Ask for a compression. What can be checked without the weights is checked now; a refused job is not stored."""
     plan = intake.check(spec, door)
     with door.sessions.begin() as session:
-        row = store.create(session, spec, max_attempts=door.settings.max_attempts, plan=plan)
+        stored_plan = None if plan is None else plan.model_dump()
+        row = store.create(session, spec, max_attempts=door.settings.max_attempts, plan=stored_plan)
     response.headers["Location"] = job_url(row.id)
     return Job.of(row)
 
