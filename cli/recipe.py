@@ -66,6 +66,18 @@ def assign(recipe: Recipe, assignments: Sequence[tuple[str, Any]]) -> Recipe:
     return recipe
 
 
+def merged(recipe: Recipe, changes: Recipe) -> Recipe:
+    """The recipe with each field of `changes` in its place; objects are merged, everything else is replaced.
+
+    A source is replaced as a whole: what one kind of source has, another has not.
+    """
+    result = dict(recipe)
+    for key, value in changes.items():
+        both = isinstance(value, dict) and isinstance(result.get(key), dict) and "source" not in value
+        result[key] = merged(result[key], value) if both else value
+    return result
+
+
 def parse_assignment(text: str) -> tuple[str, Any]:
     """`key.path=value`, the value as YAML reads it.
 

@@ -4,6 +4,7 @@ import json
 import shutil
 import time
 from pathlib import Path
+from typing import Any
 
 import click
 from rich.console import Console
@@ -20,8 +21,10 @@ from cli.exits import Exit
 from cli.failure import describe
 from cli.follow import Follower
 from cli.logs import describe as describe_event
-from cli.outcome import reasons
+from cli.outcome import plan, reasons
 from cli.progress import duration, open_display
+from cli.recipe import Recipe, assign, merged, with_sources
+from cli.recipe_options import Assignment
 from cli.resources import Job
 from cli.stack.stack import Stack
 from jobs.states import Status
@@ -46,8 +49,15 @@ Exit codes: 0 the model is there and loads, 1 something went wrong, 130 interrup
     show_default=True,
     help="Where to keep everything: the model, the text, the service's data and logs.",
 )
+@click.option(
+    "--set",
+    "assignments",
+    multiple=True,
+    type=Assignment(),
+    help="Change the demo's recipe, such as method.ratio=0.5 or base_model=FOLDER.",
+)
 @click.pass_context
-def demo(ctx: click.Context, folder: Path) -> None:
+def demo(ctx: click.Context, folder: Path, assignments: tuple[tuple[str, Any], ...]) -> None:
     """Compress a real model from end to end and show the result.
 
     Starts the whole service on this machine, has it remove 30 % of SmolLM2-135M-Instruct while it trains on the Python
@@ -59,7 +69,8 @@ def demo(ctx: click.Context, folder: Path) -> None:
     began = time.monotonic()
     try:
         with ended_tidily():
-            job = _make(console, root)
+            changes = with_sources(assign({}, assignments), Path())
+            job = _make(console, root, changes)
             words = proof.generate(root / "model", recipe.PROMPT)
     except Exception as error:
         failure = describe(error)
@@ -77,25 +88,26 @@ def demo(ctx: click.Context, folder: Path) -> None:
     click.echo(f"model: {root / 'model'}")
 
 
-def _make(console: Console, root: Path) -> Job:
+def _make(console: Console, root: Path, changes: Recipe) -> Job:
     """The finished job, its model downloaded; the service is stopped again."""
 
     def announce(line: str) -> None:
-        console.print(Text(line), soft_wrap=True)
+        console.print(Text(line), soft_wrap=not console.is_terminal)
 
-    base_model = model.find(root / "downloads", announce)
+    base_model = changes.get("base_model") or model.find(root / "downloads", announce)
     corpus = text.prepare(root / "text")
     announce(
         f"Text: the Python language reference, {corpus.train_characters:,} characters to train on, "
         f"{corpus.held_out_characters:,} held out"
     )
-    settings = {"PRUNERY_LOCAL_ROOTS": json.dumps([str(root / "downloads")])}
+    settings = {"PRUNERY_LOCAL_ROOTS": json.dumps([base_model["path"]])} if "path" in base_model else {}
     with (
         Stack(root / "service", settings=settings, announce=announce) as stack,
         Client(Connection(stack.url, stack.api_key)) as client,
     ):
         _cancel_leftovers(client)
-        job = _run(console, client, stack, base_model, corpus)
+        ids = _upload(console, client, corpus)
+        job = _run(console, client, stack, merged(recipe.job(*ids), {**changes, "base_model": base_model}))
         # Nobody can ask the service for it later.
         (_logs(root) / "job.log").write_text("".join(f"{describe_event(event)}\n" for event in client.events(job.id)))
         if job.status is not Status.SUCCEEDED:
@@ -116,18 +128,22 @@ def _cancel_leftovers(client: Client) -> None:
             client.cancel(job.id)
 
 
-def _run(console: Console, client: Client, stack: Stack, base_model: dict[str, str], corpus: text.Corpus) -> Job:
-    def check() -> None:
-        if (failure := stack.failure()) is not None:
-            raise failure
-
+def _upload(console: Console, client: Client, corpus: text.Corpus) -> list[str]:
     with ByteBar(console) as bar:
         ids = []
         for path in (corpus.train, corpus.held_out):
             bar.begin(path.name, path.stat().st_size)
             ids.append(client.upload(path, bar.advance).id)
-    job = client.create(recipe.job(base_model, *ids))
-    console.print(f"Job: {job.id}, remove {recipe.RATIO:.0%} of the block parameters in {recipe.STEPS} steps")
+    return ids
+
+
+def _run(console: Console, client: Client, stack: Stack, spec: Recipe) -> Job:
+    def check() -> None:
+        if (failure := stack.failure()) is not None:
+            raise failure
+
+    job = client.create(spec)
+    console.print(f"Job: {job.id}" + (f"; {plan(job.plan)}" if job.plan else ""), soft_wrap=not console.is_terminal)
     try:
         with open_display(console) as display:
             return Follower(client, display, patience=PATIENCE_SECONDS, check=check).follow(job.id)

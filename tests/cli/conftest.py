@@ -129,6 +129,6 @@ def prunery(*arguments: str, cwd: Path | None = None, **environment: str) -> "su
         env=os.environ | environment,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=280,
         check=False,
     )

@@ -78,6 +78,18 @@ def test_what_the_service_refuses_is_said_field_by_field(service: Service, small
     assert not list(service.files.list_prefix(f"s3://{service.files.bucket}/uploads", limit=1))
 
 
+def test_a_text_over_the_limit_is_refused_while_it_is_sent(
+    service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service.kill()
+    monkeypatch.setenv("PRUNERY_MAX_UPLOAD_BYTES", "1000000")
+    service.start()
+    (tmp_path / "large.txt").write_bytes(b"word " * 10_000_000)
+    done = prunery("submit", "--model", "org/name", "--data", "large.txt", "--ratio", "0.3", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "1000000 bytes" in done.stderr
+
+
 def test_the_exit_code_tells_how_a_job_stands(service: Service) -> None:
     queued, running, succeeded, failed = (service.queue() for _ in range(4))
     service.progress(service.claim(running), "pruning", percent=41.8, step=12, total_steps=100, loss=2.3)

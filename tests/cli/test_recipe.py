@@ -121,6 +121,20 @@ def test_options_replace_what_the_file_says(folder: Path) -> None:
     ]
 
 
+def test_changes_are_merged_field_by_field_but_a_source_as_a_whole() -> None:
+    given = {
+        "base_model": {"source": "hub", "id": "org/name"},
+        "method": {"ratio": 0.3, "train": {"steps": 60}},
+        "seed": 1,
+    }
+    changes = {"base_model": {"source": "local", "path": "/model"}, "method": {"train": {"batch_size": 2}}}
+    assert recipe.merged(given, changes) == {
+        "base_model": {"source": "local", "path": "/model"},
+        "method": {"ratio": 0.3, "train": {"steps": 60, "batch_size": 2}},
+        "seed": 1,
+    }
+
+
 def test_every_wrong_field_is_named_by_its_place() -> None:
     wrong = {
         "base_model": {"source": "hub"},
