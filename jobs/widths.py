@@ -66,11 +66,15 @@ def uniform(shape: ModelShape, target: float, *, scope: Collection[UnitKind], ro
     raise _unreachable(shape, target, round_ffn_to, nearest)
 
 
-def between(shape: ModelShape, final: Widths, fraction: float) -> Widths:
-    """The widths after `fraction` (0 to 1) of the way from dense to `final`, the same part of every kind."""
+def between(shape: ModelShape, final: Widths, fraction: float, *, round_ffn_to: int = 1) -> Widths:
+    """The widths after `fraction` (0 to 1) of the way from dense to `final`, the same part of every kind.
+
+    FFN widths on the way lie whole multiples of `round_ffn_to` above the final one: hardware likes even widths.
+    """
+    steps = (1 - fraction) * (shape.ffn - final.ffn) / round_ffn_to
     return Widths(
         shape.kv_heads - _nearest(fraction * (shape.kv_heads - final.kv_groups)),
-        shape.ffn - _nearest(fraction * (shape.ffn - final.ffn)),
+        min(shape.ffn, final.ffn + round_ffn_to * _nearest(steps)),
     )
 
 

@@ -1,6 +1,7 @@
 """LoRA on every linear layer of every block, through peft: attached, read out for scoring, merged."""
 
 from collections.abc import Iterator
+from typing import Literal
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
@@ -39,10 +40,32 @@ def read(block: nn.Module, family: Family) -> Iterator[tuple[Member, Adapted]]:
         LossNotFinite: a gradient is missing, NaN or infinite.
     """
     for member in family.members:
-        weight, a, b, scale = _factors(block, member)
-        if a.grad is None or b.grad is None:
+        frozen, a, b, scale = _modules(block, member)
+        if a.weight.grad is None or b.weight.grad is None:
             raise errors.LossNotFinite(f"{member.path} got no gradient.")
-        yield member, Adapted(weight.detach(), a.detach(), b.detach(), a.grad, b.grad, scale)
+        factors = a.weight.detach(), b.weight.detach(), a.weight.grad, b.weight.grad
+        yield member, Adapted(frozen.weight.detach(), *factors, scale)
+
+
+def parameters(block: nn.Module, member: Member) -> Iterator[tuple[Tensor, Literal[0, 1]]]:
+    """The parameters of an adapted layer that its units own a part of, with the axis on which the units lie."""
+    frozen, a, b, _ = _modules(block, member)
+    yield frozen.weight, member.axis
+    if member.axis == 1:
+        yield a.weight, 1
+        return
+    yield b.weight, 0
+    if frozen.bias is not None:
+        yield frozen.bias, 0
+
+
+def resized(block: nn.Module, member: Member) -> None:
+    """Make the layer's own notes of its sizes agree with its weights."""
+    frozen, a, b, _ = _modules(block, member)
+    for linear in (frozen, a, b):
+        linear.out_features, linear.in_features = linear.weight.shape
+    layer = block.get_submodule(member.path)
+    layer.out_features, layer.in_features = frozen.weight.shape  # type: ignore[assignment]  # peft's notes
 
 
 def merged_state(model: PreTrainedModel, family: Family) -> dict[str, Tensor]:
@@ -56,19 +79,18 @@ def merged_state(model: PreTrainedModel, family: Family) -> dict[str, Tensor]:
     with torch.no_grad():
         for index, block in enumerate(family.layers(model)):
             for member in family.members:
-                weight, a, b, scale = _factors(block, member)
-                merged = torch.addmm(weight.float(), b.float(), a.float(), alpha=scale)
+                frozen, a, b, scale = _modules(block, member)
+                merged = torch.addmm(frozen.weight.float(), b.weight.float(), a.weight.float(), alpha=scale)
                 state[f"{family.blocks}.{index}.{member.path}.weight"] = merged
     return state
 
 
-def _factors(block: nn.Module, member: Member) -> tuple[Tensor, Tensor, Tensor, float]:
-    """Frozen weight, A, B and scale of an adapted layer."""
+def _modules(block: nn.Module, member: Member) -> tuple[nn.Linear, nn.Linear, nn.Linear, float]:
+    """Frozen layer, A, B and scale of an adapted layer."""
     layer = block.get_submodule(member.path)
     assert isinstance(layer, LoraLinear), f"{member.path} carries no adapter"
-    a, b = layer.lora_A[ADAPTER], layer.lora_B[ADAPTER]
-    frozen = layer.get_base_layer()
+    frozen, a, b = layer.get_base_layer(), layer.lora_A[ADAPTER], layer.lora_B[ADAPTER]
+    assert isinstance(frozen, nn.Linear)
     assert isinstance(a, nn.Linear)
     assert isinstance(b, nn.Linear)
-    assert isinstance(frozen, nn.Linear)
-    return frozen.weight, a.weight, b.weight, layer.scaling[ADAPTER]
+    return frozen, a, b, layer.scaling[ADAPTER]

@@ -24,7 +24,6 @@ from worker.engine import (
     methods,
     papers,
     report,
-    surgery,
     training,
     verification,
 )
@@ -192,7 +191,7 @@ def _publishable(job: Job, outcome: Outcome, probe_BT: Tensor, out: Path) -> tup
     with job.phase("exporting"):
         base_config = job.base.stock_config()
         config = export.stock_config(base_config, shape, outcome.plan.widths)
-        model = export.assemble(config, surgery.cut(outcome.state, outcome.plan, family(shape), shape))
+        model = export.assemble(config, outcome.state)
         logits_BTV = verification.exact_answers(model, probe_BT)
         difference = verification.check_cut(outcome.logits_BTV, logits_BTV)
         export.round_weights(model, job.output_dtype)

@@ -63,13 +63,13 @@ class Plan:
 
 
 Scores = Mapping[Kind, Tensor]
-"""Importance of each unit by kind: (layers, units) float32; higher is kept."""
+"""Importance of the units still kept, by kind: (layers, kept units) in the plan's order; higher is kept."""
 
 
 def narrow(current: Plan, scores: Scores, target: Widths) -> Plan:
-    """Keep the highest-scored of the units still kept, down to `target` in every layer.
+    """Keep the highest-scored units, `target` of them in every layer.
 
-    What is gone stays gone. Equal scores keep the lower index, so that the same scores give the same plan.
+    Equal scores keep the lower index, so that the same scores give the same plan.
 
     Raises:
         ScoreNotFinite: a score is NaN or infinite.
@@ -93,13 +93,16 @@ def narrow(current: Plan, scores: Scores, target: Widths) -> Plan:
 
 
 def _best(kept: tuple[int, ...], score_U: Tensor, count: int) -> tuple[int, ...]:
-    if count >= len(kept):
-        return kept
-    scores: list[float] = score_U.tolist()
-    ranked = sorted(kept, key=lambda unit: (-scores[unit], unit))
-    return tuple(sorted(ranked[:count]))
+    ranked = sorted(zip(score_U.tolist(), kept, strict=True), key=lambda scored: (-scored[0], scored[1]))
+    return tuple(sorted(unit for _, unit in ranked[:count]))
 
 
-def channels(kept: Sequence[int], run: int) -> list[int]:
-    """The channels of the kept units, each unit owning `run` of them in a row."""
-    return [unit * run + offset for unit in kept for offset in range(run)]
+def positions(before: Sequence[int], after: Sequence[int]) -> list[int]:
+    """Where the units of `after` stand among those of `before`."""
+    places = {unit: place for place, unit in enumerate(before)}
+    return [places[unit] for unit in after]
+
+
+def channels(units: Sequence[int], run: int) -> list[int]:
+    """The channels of units that own `run` of them in a row each."""
+    return [unit * run + offset for unit in units for offset in range(run)]

@@ -1,4 +1,4 @@
-"""Pruning while training: scores at every step, units removed at the events of the schedule."""
+"""Pruning while training: scores at every step, units cut away at the events of the schedule."""
 
 from typing import Any
 
@@ -10,9 +10,8 @@ from jobs import errors, widths
 from jobs.shapes import ModelShape
 from jobs.specs import LoraPruneSpec
 from jobs.widths import Widths
-from worker.engine import adapters, plan, schedule
+from worker.engine import adapters, plan, schedule, surgery
 from worker.engine.architectures import Family, Kind
-from worker.engine.masks import Masks
 from worker.engine.plan import Plan
 from worker.engine.reporter import Reporter
 from worker.engine.scores import RunningAverage, layer_scores
@@ -26,7 +25,6 @@ class IterativePruning(TrainerCallback):
         model: nn.Module,
         family: Family,
         shape: ModelShape,
-        masks: Masks,
         target: Widths,
         spec: LoraPruneSpec,
         reporter: Reporter,
@@ -35,42 +33,45 @@ class IterativePruning(TrainerCallback):
         self._model = model
         self._family = family
         self._shape = shape
-        self._masks = masks
         self._target = target
         self._spec = spec
         self._reporter = reporter
-        self._average: RunningAverage | None = None
+        self._average = RunningAverage(spec.score.ema)
 
     def on_pre_optimizer_step(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        optimizer: torch.optim.Optimizer | None = None,
+        **_: Any,
     ) -> None:
-        """Score with the gradients of this step, then remove if it is time.
+        """Score with the gradients of this step, then cut if it is time.
 
         Gradients may have been clipped before: a common factor drops out, since each matrix's scores are normalised.
         """
+        assert optimizer is not None
         step = state.global_step + 1
         if step > schedule.last_event(state.max_steps, self._spec.schedule):
             return
-        average = self._score()
+        self._score()
         if schedule.is_event(step, state.max_steps, self._spec.schedule):
-            self._prune(average.value(), step, schedule.fraction(step, state.max_steps, self._spec.schedule))
+            fraction = schedule.fraction(step, state.max_steps, self._spec.schedule)
+            kept = widths.between(self._shape, self._target, fraction, round_ffn_to=self._spec.round_ffn_to)
+            self._cut(kept, step, optimizer.state)
 
-    def _score(self) -> RunningAverage:
+    def _score(self) -> None:
         per_layer = [
             layer_scores(adapters.read(block, self._family), self._shape, norm=self._spec.score.norm)
             for block in self._family.layers(self._model)
         ]
-        step_scores = {kind: torch.stack([scores[kind] for scores in per_layer]) for kind in Kind}
-        if self._average is None:
-            self._average = RunningAverage(self._shape, self._spec.score.ema, step_scores[Kind.KV_GROUP].device)
-        self._average.add(step_scores)
-        return self._average
+        self._average.add({kind: torch.stack([scores[kind] for scores in per_layer]) for kind in Kind})
 
-    def _prune(self, scores: plan.Scores, step: int, fraction: float) -> None:
+    def _cut(self, kept: Widths, step: int, optimizer_state: surgery.OptimizerState) -> None:
         self._reporter.phase("pruning")
-        self.plan = plan.narrow(self.plan, scores, widths.between(self._shape, self._target, fraction))
-        self._masks.apply(self.plan)
-        kept = self.plan.widths
+        before, self.plan = self.plan, plan.narrow(self.plan, self._average.value(), kept)
+        surgery.cut(self._model, self._family, self._shape, before, self.plan, optimizer_state)
+        self._average.keep(before, self.plan)
         self._reporter.pruned(step, kept, widths.ratio(self._shape, kept))
         if kept == self._target:
             self._reporter.phase("recovering")

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from jobs.shapes import ModelShape
-from worker.engine.architectures import Kind, Member, units
-from worker.engine.plan import Scores
+from worker.engine.architectures import Kind, Member
+from worker.engine.plan import Plan, Scores, positions
 
 Norm = Literal["l1", "l2"]
 
@@ -70,7 +70,7 @@ def unit_scores(adapted: Adapted, member: Member, shape: ModelShape, *, norm: No
         (U,) float32; all zero if no entry has a gradient.
     """
     channels = channel_scores(adapted, member.axis, norm=norm, chunk=chunk)
-    score_U = channels.view(units(shape, member.kind), member.channels(shape)).sum(dim=1)
+    score_U = channels.view(-1, member.channels(shape)).sum(dim=1)
     length = score_U.norm()
     return score_U / length if length > 0 else score_U
 
@@ -78,21 +78,30 @@ def unit_scores(adapted: Adapted, member: Member, shape: ModelShape, *, norm: No
 class RunningAverage:
     """Exponential average of scores with bias correction, so that the first steps are not pulled to zero."""
 
-    def __init__(self, shape: ModelShape, decay: float, device: torch.device) -> None:
-        self.decay = decay
-        self.steps = 0
-        self._sums = {kind: torch.zeros(shape.layers, units(shape, kind), device=device) for kind in Kind}
+    def __init__(self, decay: float) -> None:
+        self._decay = decay
+        self._steps = 0
+        self._sums: dict[Kind, Tensor] = {}
 
     def add(self, scores: Scores) -> None:
         """Take in the scores of one step."""
-        self.steps += 1
+        self._steps += 1
         for kind, score_LU in scores.items():
-            self._sums[kind].mul_(self.decay).add_(score_LU, alpha=1 - self.decay)
+            total = self._sums.setdefault(kind, torch.zeros_like(score_LU))
+            total.mul_(self._decay).add_(score_LU, alpha=1 - self._decay)
 
     def value(self) -> Scores:
         """(L, U) float32 per kind, on the CPU."""
-        correction = 1 - self.decay**self.steps
+        correction = 1 - self._decay**self._steps
         return {kind: (total / correction).cpu() for kind, total in self._sums.items()}
+
+    def keep(self, before: Plan, after: Plan) -> None:
+        """Forget the units that `after` has no longer."""
+        for kind, total in self._sums.items():
+            rows = [
+                positions(old.kept(kind), new.kept(kind)) for old, new in zip(before.layers, after.layers, strict=True)
+            ]
+            self._sums[kind] = total.gather(1, torch.tensor(rows, device=total.device))
 
 
 def layer_scores(members: Iterator[tuple[Member, Adapted]], shape: ModelShape, *, norm: Norm) -> dict[Kind, Tensor]:

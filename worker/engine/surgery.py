@@ -1,32 +1,46 @@
-"""Cutting: from full weights and a plan to the weights of the smaller model."""
+"""Cutting a model while it trains: removed rows and columns leave the frozen weights, the factors and the optimizer."""
 
-from collections.abc import Mapping
+from collections.abc import MutableMapping
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from jobs.shapes import ModelShape
-from worker.engine.architectures import Family, Member, units
-from worker.engine.plan import LayerPlan, Plan, channels
+from worker.engine import adapters
+from worker.engine.architectures import Family
+from worker.engine.plan import Plan, channels, positions
+
+OptimizerState = MutableMapping[Tensor, dict[str, Any]]
 
 
-def cut(state: Mapping[str, Tensor], plan: Plan, family: Family, shape: ModelShape) -> dict[str, Tensor]:
-    """The state dict of a bare `...ForCausalLM` with the removed rows and columns taken out.
+def cut(model: nn.Module, family: Family, shape: ModelShape, before: Plan, after: Plan, state: OptimizerState) -> None:
+    """Shrink an adapted model from one plan to a narrower one, in place.
 
-    Tensors that lose nothing are passed on as they are, not copied.
+    Equal to masking from then on: a removed unit contributes nothing and its weights get no gradient. Gradients and
+    the optimizer's moments are cut alike, so that this may stand between a backward pass and its step.
+
+    Args:
+        model: the bare `...ForCausalLM` with adapters on every member.
+        state: the optimizer's, by parameter.
     """
-    result = dict(state)
-    for index, layer in enumerate(plan.layers):
+    for block, old, new in zip(family.layers(model), before.layers, after.layers, strict=True):
         for member in family.members:
-            if len(layer.kept(member.kind)) == units(shape, member.kind):
+            keep = positions(old.kept(member.kind), new.kept(member.kind))
+            if len(keep) == len(old.kept(member.kind)):
                 continue
-            prefix = f"{family.blocks}.{index}.{member.path}"
-            keep = _channels(layer, member, shape, result[f"{prefix}.weight"].device)
-            result[f"{prefix}.weight"] = result[f"{prefix}.weight"].index_select(member.axis, keep)
-            if member.axis == 0 and f"{prefix}.bias" in result:
-                result[f"{prefix}.bias"] = result[f"{prefix}.bias"].index_select(0, keep)
-    return result
+            for parameter, axis in adapters.parameters(block, member):
+                kept = torch.tensor(channels(keep, member.channels(shape)), device=parameter.device)
+                _select(parameter, axis, kept, state.get(parameter, {}))
+            adapters.resized(block, member)
 
 
-def _channels(layer: LayerPlan, member: Member, shape: ModelShape, device: torch.device) -> Tensor:
-    return torch.tensor(channels(layer.kept(member.kind), member.channels(shape)), device=device)
+def _select(parameter: Tensor, axis: int, kept: Tensor, moments: dict[str, Any]) -> None:
+    whole, gradient = parameter.shape, parameter.grad
+    parameter.grad = None  # a gradient must have its parameter's shape at every moment
+    parameter.data = parameter.data.index_select(axis, kept)
+    if gradient is not None:
+        parameter.grad = gradient.index_select(axis, kept)
+    for name, value in moments.items():
+        if isinstance(value, Tensor) and value.shape == whole:
+            moments[name] = value.index_select(axis, kept)

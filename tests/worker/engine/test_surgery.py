@@ -1,13 +1,15 @@
 """Masking and slicing are the same thing, the plan's count is the model's, and ratio 0 changes nothing."""
 
+import copy
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from jobs import widths
+from jobs.shapes import ModelShape
 from jobs.specs import LoraSpec
 from jobs.widths import Widths
 from tests.models import random_model
@@ -48,6 +50,12 @@ def cut_case(request: pytest.FixtureRequest) -> Any:
     return model.eval(), shape, chosen
 
 
+def cut_merged_and_assembled(model: PreTrainedModel, shape: ModelShape, chosen: Plan) -> PreTrainedModel:
+    surgery.cut(model, family(shape), shape, Plan.dense(shape), chosen, {})
+    state = adapters.merged_state(model, family(shape))
+    return export.assemble(export.stock_config(model.config, shape, chosen.widths), state)
+
+
 def test_masked_equals_sliced_and_the_count_is_the_plans(cut_case: Any) -> None:
     model, shape, chosen = cut_case
     ids_BT = probe(shape.vocab)
@@ -57,8 +65,7 @@ def test_masked_equals_sliced_and_the_count_is_the_plans(cut_case: Any) -> None:
         masked_BTV = verification.answers(model, ids_BT)
     assert (masked_BTV - untouched_BTV).abs().max() > 0.01, "the plan should change the answers"
 
-    state = surgery.cut(adapters.merged_state(model, family(shape)), chosen, family(shape), shape)
-    sliced = export.assemble(export.stock_config(model.config, shape, chosen.widths), state)
+    sliced = cut_merged_and_assembled(model, shape, chosen)
 
     assert (verification.answers(sliced, ids_BT) - masked_BTV).abs().max() <= 1e-5
     assert sum(p.numel() for p in sliced.parameters()) == shape.parameters - chosen.removed(shape)
@@ -67,8 +74,7 @@ def test_masked_equals_sliced_and_the_count_is_the_plans(cut_case: Any) -> None:
 
 def test_written_and_reloaded_by_stock_classes(cut_case: Any, tmp_path: Path) -> None:
     model, shape, chosen = cut_case
-    state = surgery.cut(adapters.merged_state(model, family(shape)), chosen, family(shape), shape)
-    sliced = export.assemble(export.stock_config(model.config, shape, chosen.widths), state)
+    sliced = cut_merged_and_assembled(model, shape, chosen)
     sliced.save_pretrained(tmp_path)
 
     loaded, info = AutoModelForCausalLM.from_pretrained(tmp_path, output_loading_info=True)
@@ -92,25 +98,62 @@ def test_llama_whose_heads_do_not_divide_its_hidden_size_is_hosted_as_mistral() 
 def test_the_dense_plan_changes_nothing_bit_for_bit() -> None:
     model, shape = random_model()
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    ids_BT = probe(shape.vocab)
+    answers_BTV = verification.answers(model, ids_BT)
     dense = Plan.dense(shape)
 
-    after = surgery.cut(model.state_dict(), dense, family(shape), shape)
-    rebuilt = export.assemble(export.stock_config(model.config, shape, dense.widths), after)
+    adapters.attach(model, family(shape), LoraSpec(), seed=0)
+    rebuilt = cut_merged_and_assembled(model, shape, dense)
 
     assert dense.removed(shape) == 0
     assert before.keys() == rebuilt.state_dict().keys()
     assert all(torch.equal(before[name], tensor) for name, tensor in rebuilt.state_dict().items())
-    ids_BT = probe(shape.vocab)
-    assert torch.equal(verification.answers(model, ids_BT), verification.answers(rebuilt, ids_BT))
+    assert torch.equal(verification.answers(rebuilt, ids_BT), answers_BTV)
 
 
-def test_a_fresh_adapter_merges_to_the_very_same_weights() -> None:
-    model, shape = random_model()
-    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    adapters.attach(model, family(shape), LoraSpec(), seed=0)
-    merged = adapters.merged_state(model, family(shape))
-    assert before.keys() == merged.keys()
-    assert all(torch.equal(before[name], tensor) for name, tensor in merged.items())
+class Step:
+    """One optimizer step of the adapters on the same batch, again and again."""
+
+    def __init__(self, model: PreTrainedModel) -> None:
+        self.model = model
+        self.optimizer = torch.optim.AdamW((p for p in model.parameters() if p.requires_grad), lr=1e-2, weight_decay=0)
+        self.ids_BT = torch.arange(64).view(2, 32)
+
+    def backward(self) -> float:
+        self.optimizer.zero_grad()
+        loss = self.model(input_ids=self.ids_BT, labels=self.ids_BT).loss
+        loss.backward()
+        return float(loss)
+
+
+def test_training_on_after_a_cut_equals_training_on_under_a_mask(cut_case: Any) -> None:
+    model, shape, chosen = cut_case
+    twin = copy.deepcopy(model)
+    cut_run, masked_run = Step(model), Step(twin)
+    with Masks(twin, family(shape), shape) as masks:
+        for number in range(6):
+            losses = cut_run.backward(), masked_run.backward()
+            assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+            if number == 2:  # between backward and step, where moments and gradients are both there
+                surgery.cut(model, family(shape), shape, Plan.dense(shape), chosen, cut_run.optimizer.state)
+                masks.apply(chosen)
+                _forget_gradients_of_removed(twin, shape, chosen)
+            cut_run.optimizer.step()
+            masked_run.optimizer.step()
+        masked_BTV = verification.answers(twin, probe(shape.vocab))
+    assert (verification.answers(model, probe(shape.vocab)) - masked_BTV).abs().max() < 1e-4
+
+
+def _forget_gradients_of_removed(model: PreTrainedModel, shape: ModelShape, chosen: Plan) -> None:
+    """The step of the cut itself: its gradients are of the whole model, and the removed rows take no part in it."""
+    for block, layer in zip(family(shape).layers(model), chosen.layers, strict=True):
+        for member in family(shape).members:
+            gone = sorted(set(range(units(shape, member.kind))) - set(layer.kept(member.kind)))
+            for parameter, axis in adapters.parameters(block, member):
+                if parameter.grad is not None:
+                    parameter.grad.index_fill_(
+                        axis, torch.tensor(plan.channels(gone, member.channels(shape)), dtype=torch.long), 0
+                    )
 
 
 def test_the_shape_counts_what_the_model_has() -> None:

@@ -1,13 +1,13 @@
 """LoRA fine-tuning with iterative structured pruning.
 
 Source: LoRAPrune, Zhang et al. 2024, arXiv:2305.18403. Where we differ: units are KV groups, so grouped queries hold;
-every layer keeps the same widths and none is exempt, so the result is a stock configuration; the target is met exactly
-at the last event, counted in parameters; the gradient proxy leaves out its quadratic term (see `scores`).
+every layer keeps the same widths and none is exempt, so the result is a stock configuration; units are cut away while
+training goes on, not masked, so that steps get faster; the target is met exactly at the last event, counted in
+parameters; the gradient proxy leaves out its quadratic term (see `scores`).
 """
 
 from jobs.specs import LoraPruneSpec
 from worker.engine import adapters, training, verification
-from worker.engine.masks import Masks
 from worker.engine.methods.outcome import Outcome, Task
 from worker.engine.pruning import IterativePruning
 
@@ -15,21 +15,19 @@ from worker.engine.pruning import IterativePruning
 def run(task: Task, spec: LoraPruneSpec) -> Outcome:
     """Train the adapters while units go, then merge."""
     task.reporter.phase("scoring")
-    # Attached before the masks, so that a mask covers the frozen weight and its factors alike.
     adapted = adapters.attach(task.model, task.family, spec.lora, seed=task.seed)
-    with Masks(task.model, task.family, task.shape) as masks:
-        pruning = IterativePruning(task.model, task.family, task.shape, masks, task.target, spec, task.reporter)
-        training.train(
-            adapted,
-            task.windows,
-            spec.train,
-            seed=task.seed,
-            folder=task.work,
-            reporter=task.reporter,
-            callbacks=[pruning],
-        )
-        plan = pruning.finished()
-        task.reporter.phase("merging")
-        model = task.model.float().eval()
-        logits_BTV = verification.exact_answers(model, task.probe_BT)
+    pruning = IterativePruning(task.model, task.family, task.shape, task.target, spec, task.reporter)
+    training.train(
+        adapted,
+        task.windows,
+        spec.train,
+        seed=task.seed,
+        folder=task.work,
+        reporter=task.reporter,
+        callbacks=[pruning],
+    )
+    plan = pruning.finished()
+    task.reporter.phase("merging")
+    model = task.model.float().eval()
+    logits_BTV = verification.exact_answers(model, task.probe_BT)
     return Outcome(plan, adapters.merged_state(model, task.family), logits_BTV)

@@ -1,4 +1,4 @@
-"""What a method is given, and what it hands on to be cut, checked and written."""
+"""What a method is given, and what it hands on to be checked and written."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,7 +31,7 @@ class Task:
 
 @dataclass(frozen=True)
 class Outcome:
-    """The decision, the full-width weights that belong to it, and how the model in training answered the probe.
+    """The decision, the weights that are left, and how the model in training answered the probe.
 
     `state` is the bare model's, float32 where it was trained; `logits_BTV` are `exact_answers`.
     """
