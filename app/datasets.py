@@ -4,10 +4,10 @@ import stat
 from pathlib import PurePath
 from typing import assert_never
 
-from app import hub, local_paths, texts
+from app import hub, local_paths, store, texts
 from app.deps import Door
 from app.pointers import at
-from jobs import errors, store
+from jobs import errors
 from jobs.files import split_uri
 from jobs.specs import DataSource, FileData, HubData, LocalData, S3Data
 

@@ -10,27 +10,19 @@ PruneryError
 │   ├── StateConflict           the job is not in a state that allows this
 │   └── RangeNotSatisfiable     bytes beyond the end of an artifact
 ├── BaseModelError              the model to compress cannot be used
-│   ├── BaseModelNotFound
-│   ├── BaseModelGated
+│   ├── BaseModelNotFound, BaseModelGated
 │   ├── BaseModelUnavailable    the place it lives did not answer; may be retried
 │   ├── BaseModelIncomplete     no config.json, or no weights
-│   ├── NotACausalLM
-│   ├── UnsupportedArchitecture
-│   └── PickleWeights
+│   └── NotACausalLM, UnsupportedArchitecture, PickleWeights
 ├── DatasetError                the text to train or evaluate on cannot be used
-│   ├── DatasetNotFound
-│   ├── DatasetEmpty
-│   ├── DatasetInvalid          a row of another shape, with its number
-│   └── DatasetTooShort         less than one window
+│   └── DatasetNotFound, DatasetEmpty, DatasetInvalid, DatasetTooShort
 ├── PlanError                   what was asked cannot be planned
-│   ├── SequenceTooLong
-│   └── TargetUnreachable
+│   └── SequenceTooLong, TargetUnreachable
 └── RunError                    the job started and could not go on
     ├── LossNotFinite
     ├── ScoreNotFinite
     ├── VerificationFailed      the exported model is not the trained one
-    ├── OutOfDisk
-    ├── OutOfGpuMemory
+    ├── OutOfDisk, OutOfGpuMemory
     ├── StorageUnavailable      object storage or database; may be retried
     ├── WorkerLost
     └── EngineCrashed           the engine process ended without a word

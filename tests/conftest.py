@@ -9,6 +9,8 @@
                         and jobs may name any local path. A test may kill parts of it, as in
                         `stack.processes["worker-1"].kill()`, if it starts them again: `stack.start_worker("worker-1")`
                         and `stack.wait_for_worker("worker-1")`.
+`engine`, `sessions` (test)   on the test's database.
+`spec` (test)           a job that may be stored.
 `data`, `small_model`, `small_text` (session)   see `tests.models`.
 """
 
@@ -26,11 +28,15 @@ import psycopg
 import pytest
 import redis
 from psycopg import sql
+from sqlalchemy import Engine
+from sqlalchemy.orm import Session, sessionmaker
 
 from cli.stack.ports import free_block
 from cli.stack.servers import Servers
 from cli.stack.stack import Stack
+from jobs import database
 from jobs.settings import Settings, load
+from jobs.specs import JobSpec
 from tests.models import data, small_model, small_text  # noqa: F401  # fixtures
 
 if TYPE_CHECKING:
@@ -117,3 +123,28 @@ def _bucket(variables: dict[str, str]) -> "Bucket":
         aws_secret_access_key=variables["PRUNERY_S3_SECRET_KEY"],
     )
     return storage.Bucket(variables["PRUNERY_S3_BUCKET"])
+
+
+@pytest.fixture
+def engine(settings: Settings) -> Iterator[Engine]:
+    engine = database.engine(settings)
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
+def sessions(engine: Engine) -> sessionmaker[Session]:
+    return database.sessions(engine)
+
+
+@pytest.fixture
+def spec() -> JobSpec:
+    return JobSpec.model_validate(
+        {
+            "name": "small and Ünïcode",
+            "base_model": {"source": "hub", "id": "HuggingFaceTB/SmolLM2-135M"},
+            "dataset": {"source": "file", "id": "file_1"},
+            "method": {"type": "lora_prune", "ratio": 0.3},
+            "metadata": {"team": "nlp"},
+        }
+    )

@@ -11,13 +11,13 @@ from pathlib import Path
 
 from jobs.errors import PruneryError
 from jobs.files import Files
-from jobs.leases import Claim, NewArtifact
 from jobs.settings import Settings
 from jobs.tables import Json
 from worker import endings, workdir
 from worker.endings import Failure
 from worker.journal import Journal
 from worker.lease import Lease
+from worker.leases import Claim, NewArtifact
 from worker.process import EngineProcess
 from worker.publish import Publication
 

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from jobs import failures
 from jobs.errors import EngineCrashed, OutOfDisk, PruneryError
 from jobs.tables import Json
+from worker import failures
 from worker.journal import storable
 
 TOO_LITTLE_BYTES = 2**20

@@ -11,12 +11,13 @@ from typing import Any
 
 from sqlalchemy.orm import Session, sessionmaker
 
-from jobs import database, leases
-from jobs.leases import Claim
+from jobs import database
 from jobs.states import PHASES, Status
 from jobs.tables import Json
 from jobs.transitions import Event
+from worker import leases
 from worker.lease import Lease
+from worker.leases import Claim
 from worker.process import Line
 
 WRITE_SECONDS = 1.0

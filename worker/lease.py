@@ -8,9 +8,10 @@ from typing import Self
 
 from sqlalchemy.orm import Session, sessionmaker
 
-from jobs import database, leases
-from jobs.leases import Claim
+from jobs import database
 from jobs.settings import Settings
+from worker import leases
+from worker.leases import Claim
 
 _log = logging.getLogger(__name__)
 

@@ -9,9 +9,8 @@ from typing import Any
 
 from celery import signals
 
-from jobs import queue
 from jobs.settings import load
-from worker import pulse
+from worker import pulse, queue
 
 # Made before the pool forks, so that the main process can tell the one that runs a job.
 stopping = multiprocessing.Event()

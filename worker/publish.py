@@ -16,7 +16,7 @@ from typing import TypeVar
 
 from jobs.errors import PruneryError, StorageUnavailable
 from jobs.files import Files, blob_key
-from jobs.leases import Claim, NewArtifact
+from worker.leases import Claim, NewArtifact
 
 CHUNK_BYTES = 2**20
 LONGEST_PAUSE_SECONDS = 15.0

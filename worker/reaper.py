@@ -4,8 +4,8 @@ import logging
 
 from sqlalchemy.orm import Session, sessionmaker
 
-from jobs import leases
 from jobs.settings import Settings
+from worker import leases
 
 _log = logging.getLogger(__name__)
 

@@ -6,9 +6,9 @@ import threading
 import time
 from types import FrameType
 
-from jobs import database, outbox, queue
+from jobs import database
 from jobs.settings import Settings, load
-from worker import pulse, reaper
+from worker import outbox, pulse, queue, reaper
 
 BATCH = 100
 

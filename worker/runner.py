@@ -9,14 +9,15 @@ from collections.abc import Callable, Sequence
 
 from sqlalchemy.orm import Session, sessionmaker
 
-from jobs import database, leases
+from jobs import database
 from jobs.files import Files
-from jobs.leases import Claim
 from jobs.settings import Settings
+from worker import leases
 from worker.attempt import Attempt, Ending, Interruption, Published
 from worker.endings import Failure
 from worker.journal import Journal
 from worker.lease import Lease
+from worker.leases import Claim
 
 # -P: a folder of the working directory must not stand in for one of the packages.
 ENGINE = (sys.executable, "-P", "-m", "worker.child")

@@ -1,7 +1,7 @@
 """What a message starts."""
 
-from jobs import queue
 from jobs.settings import load
+from worker import queue
 from worker.main import celery, stopping
 from worker.runner import Runner
 

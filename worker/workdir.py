@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from jobs.leases import Claim
+from worker.leases import Claim
 
 LOCK = ".lock"
 

@@ -10,10 +10,10 @@ from fastapi import APIRouter, Header
 from fastapi.responses import RedirectResponse, Response, StreamingResponse
 from starlette.concurrency import iterate_in_threadpool
 
-from app import problems, ranges
+from app import problems, ranges, store
 from app.deps import Door, DoorDep
 from app.schemas import JOBS, ArtifactList
-from jobs import errors, store
+from jobs import errors
 from jobs.files import attachment, blob_key
 from jobs.tables import ArtifactRow
 

@@ -8,10 +8,9 @@ from fastapi import APIRouter, Query, Request
 from pydantic import AfterValidator
 from starlette.exceptions import HTTPException
 
-from app import problems, texts
+from app import ids, problems, store, texts
 from app.deps import Door, DoorDep
 from app.schemas import File
-from jobs import ids, store
 from jobs.files import upload_key
 from jobs.tables import FileRow
 from jobs.uploads import Upload

@@ -6,10 +6,9 @@ from urllib.parse import urlencode
 from fastapi import APIRouter, Body, Depends, Query, Request, Response
 from starlette.exceptions import HTTPException
 
-from app import intake, problems
+from app import intake, problems, store
 from app.deps import DoorDep
 from app.schemas import JOBS, EventList, Job, JobList, job_url
-from jobs import store
 from jobs.specs import JobSpec
 from jobs.states import Status
 

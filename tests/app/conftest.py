@@ -11,7 +11,6 @@ from sqlalchemy.orm import Session, sessionmaker
 from starlette.testclient import TestClient
 
 from app.main import create_app
-from jobs import database
 from jobs.files import Files
 from jobs.settings import Settings
 from jobs.tables import EventRow, FileRow, JobRow, OutboxRow
@@ -53,13 +52,6 @@ def client(door_settings: Settings) -> Iterator[TestClient]:
     with TestClient(create_app(door_settings)) as client:
         client.headers["Authorization"] = f"Bearer {door_settings.api_key.get_secret_value()}"
         yield client
-
-
-@pytest.fixture
-def sessions(settings: Settings) -> Iterator[sessionmaker[Session]]:
-    engine = database.engine(settings)
-    yield database.sessions(engine)
-    engine.dispose()
 
 
 @pytest.fixture

@@ -8,12 +8,13 @@ import pytest
 from sqlalchemy.orm import Session, sessionmaker
 from starlette.testclient import TestClient
 
+from app import store
 from app.main import create_app
-from jobs import leases, store
 from jobs.files import Files, blob_key
 from jobs.settings import Settings
 from jobs.specs import JobSpec
 from tests.app.conftest import job
+from worker import leases
 
 CONTENT = {
     "config.json": b'{"model_type": "llama"}',

@@ -8,8 +8,8 @@ import pytest
 from sqlalchemy.orm import Session, sessionmaker
 from starlette.testclient import TestClient
 
-from jobs import leases
 from tests.app.conftest import job, write_model
+from worker import leases
 
 JOBS = "/v1/compression/jobs"
 

@@ -18,11 +18,12 @@ import httpx2
 import pytest
 from sqlalchemy.orm import Session, sessionmaker
 
-from jobs import leases, store
+from app import store
 from jobs.files import Files, blob_key, upload_key
 from jobs.specs import JobSpec
 from jobs.uploads import PART_BYTES
 from tests.app.conftest import job
+from worker import leases
 
 MOST_MEGABYTES = 150
 LARGE = 300 * 2**20

@@ -12,12 +12,14 @@ from typing import Any
 import httpx2
 import pytest
 
+from app import store
 from cli.stack import ports
-from jobs import database, leases, store
+from jobs import database
 from jobs.files import Files, blob_key
-from jobs.leases import Claim, NewArtifact
 from jobs.settings import Settings
 from jobs.specs import JobSpec
+from worker import leases
+from worker.leases import Claim, NewArtifact
 
 SPEC: dict[str, Any] = {
     "base_model": {"source": "hub", "id": "someone/something"},

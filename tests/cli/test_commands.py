@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from app import store
 from cli.main import COMMANDS, main
-from jobs import store
 from tests.cli.conftest import PRUNERY, Service, prunery
 
 RESULT = {
@@ -137,6 +137,8 @@ def test_a_job_is_followed_over_a_restart_of_the_service(service: Service) -> No
     service.progress(claim, "pruning", percent=41.8, step=12, total_steps=100, sparsity=0.12, loss=2.3)
     assert watch.stderr is not None
     _read_until(watch, "step 12/100")
+    assert logs.stdout is not None
+    assert "queued" in logs.stdout.readline()  # both are following now
     service.kill()
     _read_until(watch, "trying again")
     service.start()

@@ -2,24 +2,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy.orm import Session, sessionmaker
 
-from jobs import database
 from jobs.settings import Settings
 from tests.worker.desk import Desk
 from tests.worker.elsewhere import Elsewhere
 
 
 @pytest.fixture
-def engine(settings: Settings) -> Iterator[Engine]:
-    engine = database.engine(settings)
-    yield engine
-    engine.dispose()
-
-
-@pytest.fixture
-def desk(engine: Engine) -> Desk:
-    return Desk(database.sessions(engine))
+def desk(sessions: sessionmaker[Session]) -> Desk:
+    return Desk(sessions)
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy.orm import Session, sessionmaker
 
-from jobs import store
+from app import store
 from jobs.settings import Settings
 from jobs.specs import JobSpec
 from jobs.tables import EventRow, JobRow

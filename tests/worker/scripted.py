@@ -2,9 +2,9 @@
 
 import os
 
-from jobs import queue
 from jobs.settings import load
 from tests.worker.desk import child
+from worker import queue
 from worker.main import celery, stopping
 from worker.runner import Runner
 

@@ -7,11 +7,11 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from jobs import leases
 from jobs.settings import Settings
 from tests.worker.desk import Desk, child, is_running, leftovers, pids, wait_until
 from tests.worker.elsewhere import Elsewhere
 from tests.worker.wire import Wire
+from worker import leases
 from worker.runner import Runner
 
 

@@ -17,11 +17,11 @@ import pytest
 from redis import Redis
 from sqlalchemy import func, select, text
 
-from jobs import leases
 from jobs.settings import Settings
 from jobs.tables import OutboxRow
 from tests.worker.desk import Desk, wait_until
 from tests.worker.wire import Wire
+from worker import leases
 from worker.relay import Relay
 
 

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING
 import pytest
 from sqlalchemy import text
 
-from jobs import leases, store
+from app import store
 from jobs.settings import Settings
 from tests.worker.desk import Desk, child, is_running, keys, leftovers, pids, wait_until
 from tests.worker.elsewhere import Elsewhere
+from worker import leases
 from worker.runner import Runner
 
 if TYPE_CHECKING:

@@ -13,10 +13,10 @@ from urllib.parse import urlsplit
 import pytest
 from redis import Redis
 
-from jobs import queue
 from jobs.settings import Settings
 from tests.worker.desk import Desk, is_running, leftovers, pids, wait_until
 from tests.worker.wire import Wire
+from worker import queue
 
 ROOT = Path(__file__).parents[2]
 

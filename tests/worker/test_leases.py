@@ -7,10 +7,11 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.orm import Session, sessionmaker
 
-from jobs import leases, outbox, store
-from jobs.leases import Claim, NewArtifact
+from app import store
 from jobs.specs import JobSpec
 from jobs.tables import JobRow
+from worker import leases, outbox
+from worker.leases import Claim, NewArtifact
 
 Sessions = sessionmaker[Session]
 

@@ -10,11 +10,12 @@ from sqlalchemy import Engine, text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, sessionmaker
 
-from jobs import ids, leases, outbox, store
+from app import ids, store
 from jobs.errors import InvalidCursor, NotFound, StateConflict
 from jobs.specs import JobSpec
 from jobs.states import Status
 from jobs.tables import JobRow, Table
+from worker import leases, outbox
 
 Sessions = sessionmaker[Session]
 

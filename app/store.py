@@ -6,7 +6,8 @@ from typing import Literal
 from sqlalchemy import func, select, tuple_
 from sqlalchemy.orm import Session
 
-from jobs import ids, transitions
+from app import ids
+from jobs import transitions
 from jobs.errors import InvalidCursor, NotFound, StateConflict
 from jobs.specs import JobSpec
 from jobs.states import MOVES, Status

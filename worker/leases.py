@@ -12,10 +12,11 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.orm import Session
 
-from jobs import failures, transitions
+from jobs import transitions
 from jobs.errors import WorkerLost
 from jobs.states import LEASED, PHASES, Status
 from jobs.tables import ArtifactRow, JobRow, Json, OutboxRow
+from worker import failures
 
 BATCH = 100
 DONE = {"percent": 100.0, "eta_seconds": 0.0}
