@@ -3,11 +3,9 @@
 from app import base_models, datasets, pointers
 from app.deps import Door
 from app.pointers import at
-from app.schemas import Change, Plan
 from jobs import errors, shapes, widths
-from jobs.shapes import ModelShape
+from jobs.outline import Plan, outline
 from jobs.specs import JobSpec
-from jobs.widths import Widths
 
 
 def check(spec: JobSpec, door: Door) -> Plan | None:
@@ -35,18 +33,7 @@ def check(spec: JobSpec, door: Door) -> Plan | None:
     method = spec.method
     with at("/method/ratio"):
         kept = widths.uniform(shape, method.ratio, scope=method.scope, round_ffn_to=method.round_ffn_to)
-    return _plan(shape, kept)
-
-
-def _plan(shape: ModelShape, kept: Widths) -> Plan:
-    return Plan(
-        layers=shape.layers,
-        query_heads=Change(before=shape.heads, after=kept.kv_groups * shape.group),
-        kv_heads=Change(before=shape.kv_heads, after=kept.kv_groups),
-        ffn=Change(before=shape.ffn, after=kept.ffn),
-        parameters=Change(before=shape.parameters, after=shape.parameters - widths.removed(shape, kept)),
-        ratio=widths.ratio(shape, kept),
-    )
+    return outline(shape, kept)
 
 
 def _refuse_nul(value: object, place: tuple[object, ...] = ()) -> None:

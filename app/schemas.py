@@ -5,6 +5,7 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from jobs.outline import Plan
 from jobs.states import Status
 from jobs.tables import ArtifactRow, EventRow, FileRow, JobRow
 
@@ -25,24 +26,6 @@ class Progress(BaseModel):
     tokens_per_second: float | None = None
     eta_seconds: float | None = None
     updated_at: datetime | None = None
-
-
-class Change(BaseModel):
-    """A count in the base model, and in what will be published."""
-
-    before: int
-    after: int
-
-
-class Plan(BaseModel):
-    """What a job will keep; heads and channels are of each layer."""
-
-    layers: int
-    query_heads: Change
-    kv_heads: Change
-    ffn: Change
-    parameters: Change
-    ratio: float = Field(description="Part of the block parameters that goes, after rounding.")
 
 
 class Urls(BaseModel):

@@ -24,9 +24,8 @@ def text(spec: JobSpec, base: BaseModel, summary: dict[str, Any]) -> str:
             "",
             f"{base.name} with {summary['achieved_ratio']:.1%} of its block parameters removed "
             f"({summary['requested_ratio']:.1%} asked) by LoRA fine-tuning with iterative structured pruning. "
-            f"A stock checkpoint: {plan['attention_heads'][1]} of {plan['attention_heads'][0]} attention heads, "
-            f"{plan['kv_heads'][1]} of {plan['kv_heads'][0]} KV heads and {plan['ffn_channels'][1]} of "
-            f"{plan['ffn_channels'][0]} FFN channels in each of {plan['layers']} layers.",
+            f"A stock checkpoint: {_of(plan['query_heads'])} attention heads, {_of(plan['kv_heads'])} KV heads and "
+            f"{_of(plan['ffn'])} FFN channels in each of {plan['layers']} layers.",
             "",
             "## Before and after",
             "",
@@ -48,6 +47,10 @@ def text(spec: JobSpec, base: BaseModel, summary: dict[str, Any]) -> str:
             "",
         ]
     )
+
+
+def _of(change: dict[str, int]) -> str:
+    return f"{change['after']} of {change['before']}"
 
 
 def _front_matter(spec: JobSpec, base: BaseModel) -> str:

@@ -52,13 +52,17 @@ class IterativePruning(TrainerCallback):
         """
         assert optimizer is not None
         step = state.global_step + 1
-        if step > schedule.last_event(state.max_steps, self._spec.schedule):
+        last = schedule.last_event(state.max_steps, self._spec.schedule)
+        if step > last:
             return
         self._score()
         if schedule.is_event(step, state.max_steps, self._spec.schedule):
             fraction = schedule.fraction(step, state.max_steps, self._spec.schedule)
             kept = widths.between(self._shape, self._target, fraction, round_ffn_to=self._spec.round_ffn_to)
-            self._cut(kept, step, optimizer.state)
+            if kept != self.plan.widths:
+                self._cut(kept, step, optimizer.state)
+        if step == last:
+            self._reporter.phase("recovering")
 
     def _score(self) -> None:
         per_layer = [
@@ -73,8 +77,6 @@ class IterativePruning(TrainerCallback):
         surgery.cut(self._model, self._family, self._shape, before, self.plan, optimizer_state)
         self._average.keep(before, self.plan)
         self._reporter.pruned(step, kept, widths.ratio(self._shape, kept))
-        if kept == self._target:
-            self._reporter.phase("recovering")
 
     def finished(self) -> Plan:
         """The final plan.

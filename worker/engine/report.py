@@ -4,6 +4,7 @@ from dataclasses import asdict
 from typing import Any
 
 from jobs import widths
+from jobs.outline import outline
 from jobs.specs import JobSpec
 from worker.engine.base_models import BaseModel
 from worker.engine.measurement import Measured
@@ -27,13 +28,7 @@ def summary(
         "base_model": {"name": base.name, "revision": base.revision, "licence": base.licence},
         "requested_ratio": spec.method.ratio,
         "achieved_ratio": widths.ratio(shape, kept),
-        "plan": {
-            "layers": shape.layers,
-            "attention_heads": [shape.heads, kept.kv_groups * shape.group],
-            "kv_heads": [shape.kv_heads, kept.kv_groups],
-            "ffn_channels": [shape.ffn, kept.ffn],
-            "block_parameters": [shape.block_parameters, shape.block_parameters - plan.removed(shape)],
-        },
+        "plan": outline(shape, kept).model_dump(),
         "dense": {
             "parameters": shape.parameters,
             "bytes": measured.dense_bytes,

@@ -60,10 +60,10 @@ def test_what_was_asked_for_is_what_is_in_the_folder(done: Result) -> None:
     model = AutoModelForCausalLM.from_pretrained(folder)
     parameters = sum(parameter.numel() for parameter in model.parameters())
     assert parameters == summary["pruned"]["parameters"] < summary["dense"]["parameters"]
-    before, after = summary["plan"]["block_parameters"]
-    assert before - after == summary["dense"]["parameters"] - parameters
+    blocks = summary["plan"]["block_parameters"]
+    assert blocks["before"] - blocks["after"] == summary["dense"]["parameters"] - parameters
     assert summary["achieved_ratio"] == pytest.approx(0.25, abs=0.02)
-    assert model.config.num_key_value_heads == summary["plan"]["kv_heads"][1]
+    assert model.config.num_key_value_heads == summary["plan"]["kv_heads"]["after"]
     assert summary["max_abs_logit_difference"] <= verification.TOLERANCE
     assert summary["pruned"]["bytes"] < summary["dense"]["bytes"]
 
@@ -76,7 +76,7 @@ def test_the_folder_is_complete_and_tells_how_it_was_made(done: Result) -> None:
     assert report["pruned"] == summary["pruned"]
     assert len(report["training"]) == 24, "12 steps of the reference, 12 of the job"
     kept = report["kept"]
-    assert all(len(layer["ffn_channels"]) == summary["plan"]["ffn_channels"][1] for layer in kept)
+    assert all(len(layer["ffn_channels"]) == summary["plan"]["ffn"]["after"] for layer in kept)
     prunes = [event for event in events if event["type"] == "prune"]
     assert prunes[-1]["sparsity"] == pytest.approx(summary["achieved_ratio"])
     assert [event["sparsity"] for event in prunes] == sorted(event["sparsity"] for event in prunes)
