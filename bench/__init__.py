@@ -1,0 +1,1 @@
+"""What is promised in numbers, measured: `python -m bench` prints each as `BENCH name value unit bar ok|short`."""

@@ -1,0 +1,53 @@
+"""`python -m bench [MEASUREMENT …]`: all but the longest, the named ones, or with ALL=1 in the environment all.
+
+A bar that is not met is printed and no failure; a measurement that cannot be made is one.
+"""
+
+import logging
+import os
+import shutil
+import sys
+import tempfile
+import traceback
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from bench import api, bare_clone, demo, exactness
+from bench.figure import Figure
+
+MEASUREMENTS: dict[str, Callable[[Path], Iterator[Figure]]] = {
+    "api": api.measure,
+    "exactness": exactness.measure,
+    "demo": demo.measure,
+    "bare_clone": bare_clone.measure,
+}
+LONGEST = "bare_clone"
+
+
+def main() -> None:
+    logging.basicConfig(level=logging.WARNING)
+    names = sys.argv[1:] or [name for name in MEASUREMENTS if name != LONGEST or os.environ.get("ALL") == "1"]
+    if unknown := set(names) - set(MEASUREMENTS):
+        sys.exit(f"unknown: {', '.join(sorted(unknown))}; there are {', '.join(MEASUREMENTS)}")
+    failed = [name for name in names if not _measure(name)]
+    if failed:
+        sys.exit(f"could not be measured: {', '.join(failed)}")
+
+
+def _measure(name: str) -> bool:
+    """Print the figures as they come; False if the measurement failed."""
+    folder = Path(tempfile.mkdtemp(prefix=f"prunery-bench-{name}-"))
+    print(f"--- {name}, in {folder}", flush=True)
+    try:
+        for figure in MEASUREMENTS[name](folder):
+            print(figure, flush=True)
+    except Exception:
+        # The others can still be made; the folder stays, for the logs in it.
+        traceback.print_exc()
+        return False
+    shutil.rmtree(folder)
+    return True
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,57 @@
+"""Whether the engine keeps its word to the unit: a short real run, then what it published is counted."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from bench.figure import Figure
+from bench.weights import block_parameters
+from cli.demo import model, text
+from jobs.outline import Plan
+
+STEPS = 20
+LOGIT_BAR = 1e-4
+
+
+def measure(folder: Path) -> Iterator[Figure]:
+    dense, out = _model(folder), folder / "small"
+    recipe = folder / "recipe.json"
+    recipe.write_text(json.dumps(_recipe(dense, text.prepare(folder / "text"))))
+    subprocess.run([sys.executable, "-m", "cli", "compress", str(recipe), "--out", str(out)], check=True)
+    report: dict[str, Any] = json.loads((out / "compression_report.json").read_bytes())
+    planned = Plan.model_validate(report["plan"]).block_parameters
+    removed = block_parameters(dense) - block_parameters(out)
+    yield Figure("parameters_off_plan", abs(removed - (planned.before - planned.after)), "parameters", 0)
+    yield Figure("logit_difference_cut", report["merged_logit_difference"], "logit", LOGIT_BAR)
+    yield Figure("logit_difference_reloaded", report["max_abs_logit_difference"], "logit", LOGIT_BAR)
+
+
+def _model(folder: Path) -> Path:
+    """A model of some hundred thousand parameters where the test data is at hand, else the demo's."""
+    small = Path(os.environ.get("PRUNERY_TEST_DATA", "")) / "models" / "stories260k"
+    return small if small.is_dir() else model.gguf(folder / "downloads", print)
+
+
+def _recipe(dense: Path, corpus: text.Corpus) -> dict[str, Any]:
+    return {
+        "base_model": {"source": "gguf" if dense.is_file() else "local", "path": str(dense)},
+        "dataset": {"source": "local", "path": str(corpus.train)},
+        "method": {
+            "type": "lora_prune",
+            "ratio": 0.3,
+            "round_ffn_to": 4,
+            "train": {"steps": STEPS, "batch_size": 2, "sequence_length": 128, "precision": "float32"},
+            "schedule": {"prune_every_steps": 2},
+        },
+        "evaluation": {
+            "dataset": {"source": "local", "path": str(corpus.held_out)},
+            "max_windows": 4,
+            "finetuned_reference": False,
+            "benchmark": False,
+        },
+        "output": {"dtype": "float32"},
+    }

@@ -1,0 +1,34 @@
+"""A job that has succeeded without an engine: its rows and its files are what a worker would have left."""
+
+from pathlib import Path
+
+from app import store
+from jobs import database
+from jobs.files import Files
+from jobs.settings import Settings
+from jobs.specs import JobSpec
+from worker import leases
+from worker.publish import publish
+
+SPEC = {
+    "base_model": {"source": "hub", "id": "someone/something"},
+    "dataset": {"source": "file", "id": "file_1"},
+    "method": {"type": "lora_prune", "ratio": 0.3},
+}
+SECONDS = 600.0
+
+
+def job(settings: Settings, model: Path) -> str:
+    """The id of a job that has published every file in `model`."""
+    engine = database.engine(settings)
+    sessions = database.sessions(engine)
+    with sessions.begin() as session:
+        # In one transaction, so that no worker sees it before it is taken.
+        row = store.create(session, JobSpec.model_validate(SPEC), max_attempts=1)
+        claim = leases.claim(session, row.id, "bench", SECONDS)
+    assert claim is not None
+    artifacts = publish(Files(settings), model, claim, check=lambda: None, patience_seconds=SECONDS)
+    with sessions.begin() as session:
+        leases.succeed(session, claim, {}, artifacts)
+    engine.dispose()
+    return claim.job_id
