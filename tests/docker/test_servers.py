@@ -42,10 +42,11 @@ def test_the_broker_keeps_to_its_configuration(chosen: dict[str, str], tmp_path:
     with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL) as process:
         try:
             password = compose.environment("broker", chosen)["REDISCLI_AUTH"]
-            client = redis.Redis(port=port, password=password, retry=Retry(NoBackoff(), 0), decode_responses=True)
+            once = Retry(NoBackoff(), 0)
+            client = redis.Redis(port=port, password=password, retry=once, decode_responses=True)
             _wait(process, client.ping, redis.exceptions.ConnectionError)
             with pytest.raises(redis.exceptions.AuthenticationError):
-                redis.Redis(port=port).ping()
+                redis.Redis(port=port, retry=once).ping()
             assert client.config_get("maxmemory-policy") == {"maxmemory-policy": "noeviction"}
             assert client.config_get("appendonly") == {"appendonly": "yes"}
             assert client.config_get("save") == {"save": ""}
