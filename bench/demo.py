@@ -19,7 +19,12 @@ def measure(folder: Path) -> Iterator[Figure]:
         subprocess.Popen([sys.executable, "-m", "cli", "demo", "--folder", str(folder)]) as demo,
         Peak(demo.pid) as peak,
     ):
-        code = demo.wait()
+        try:
+            code = demo.wait()
+        except BaseException:
+            # It ends all that it started; without us nobody would tell it to.
+            demo.terminate()
+            raise
     if code != 0:
         raise subprocess.CalledProcessError(code, demo.args)
     yield Figure("demo_seconds", time.monotonic() - began, "s", SECONDS_BAR)
