@@ -144,6 +144,15 @@ class ScoreSpec(Spec):
     ema: float = Field(0.9, ge=0, lt=1, description="Weight of the past in the running average.")
 
 
+class ReconstructionSpec(Spec):
+    """Least-squares correction of o_proj and down_proj at each cut, so that what stays takes over."""
+
+    enabled: bool = True
+    tokens_per_channel: int = Field(
+        8, ge=2, le=64, description="Calibration tokens per input channel; fewer are quicker and less sure."
+    )
+
+
 class LoraPruneSpec(Spec, title="LoRAPrune"):
     """LoRA fine-tuning that removes attention heads and FFN channels step by step (arXiv:2305.18403)."""
 
@@ -155,6 +164,7 @@ class LoraPruneSpec(Spec, title="LoRAPrune"):
     train: TrainSpec = TrainSpec()
     schedule: ScheduleSpec = ScheduleSpec()
     score: ScoreSpec = ScoreSpec()
+    reconstruction: ReconstructionSpec = ReconstructionSpec()
 
 
 MethodSpec = LoraPruneSpec

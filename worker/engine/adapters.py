@@ -68,6 +68,19 @@ def resized(block: nn.Module, member: Member) -> None:
     layer.out_features, layer.in_features = frozen.weight.shape  # type: ignore[assignment]  # peft's notes
 
 
+def effective(block: nn.Module, member: Member) -> Tensor:
+    """(out, in) float32: the weight that the layer acts with, W + s·BA."""
+    frozen, a, b, scale = _modules(block, member)
+    return torch.addmm(frozen.weight.float(), b.weight.float(), a.weight.float(), alpha=scale).detach()
+
+
+@torch.no_grad()
+def add_to_frozen(block: nn.Module, member: Member, columns: Tensor, change: Tensor) -> None:
+    """Add (out, len(columns)) to some input columns of the frozen weight."""
+    weight = _modules(block, member)[0].weight
+    weight[:, columns] += change.to(weight.dtype)
+
+
 def merged_state(model: PreTrainedModel, family: Family) -> dict[str, Tensor]:
     """The state dict of the bare model with its factors merged in float32: W + s·BA.
 
@@ -76,12 +89,9 @@ def merged_state(model: PreTrainedModel, family: Family) -> dict[str, Tensor]:
     state = {
         name.replace(".base_layer.", "."): tensor for name, tensor in model.state_dict().items() if ".lora_" not in name
     }
-    with torch.no_grad():
-        for index, block in enumerate(family.layers(model)):
-            for member in family.members:
-                frozen, a, b, scale = _modules(block, member)
-                merged = torch.addmm(frozen.weight.float(), b.weight.float(), a.weight.float(), alpha=scale)
-                state[f"{family.blocks}.{index}.{member.path}.weight"] = merged
+    for index, block in enumerate(family.layers(model)):
+        for member in family.members:
+            state[f"{family.blocks}.{index}.{member.path}.weight"] = effective(block, member)
     return state
 
 

@@ -1,20 +1,21 @@
 """Pruning while training: scores at every step, units cut away at the events of the schedule."""
 
+import math
 from typing import Any
 
 import torch
-from torch import nn
-from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import PreTrainedModel, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from jobs import errors, widths
 from jobs.shapes import ModelShape
 from jobs.specs import LoraPruneSpec
 from jobs.widths import Widths
-from worker.engine import adapters, plan, schedule, surgery
+from worker.engine import adapters, compensated_cut, plan, schedule, surgery, training
 from worker.engine.architectures import Family, Kind
 from worker.engine.plan import Plan
 from worker.engine.reporter import Reporter
 from worker.engine.scores import RunningAverage, layer_scores
+from worker.engine.windows import Windows
 
 
 class IterativePruning(TrainerCallback):
@@ -22,19 +23,22 @@ class IterativePruning(TrainerCallback):
 
     def __init__(
         self,
-        model: nn.Module,
+        model: PreTrainedModel,
         family: Family,
         shape: ModelShape,
         target: Widths,
         spec: LoraPruneSpec,
+        calibration: Windows,
         reporter: Reporter,
     ) -> None:
+        """`calibration`: text to reconstruct with, shuffled; as much of it is used as a cut needs."""
         self.plan = Plan.dense(shape)
         self._model = model
         self._family = family
         self._shape = shape
         self._target = target
         self._spec = spec
+        self._calibration = calibration
         self._reporter = reporter
         self._average = RunningAverage(spec.score.ema)
 
@@ -74,9 +78,20 @@ class IterativePruning(TrainerCallback):
     def _cut(self, kept: Widths, step: int, optimizer_state: surgery.OptimizerState) -> None:
         self._reporter.phase("pruning")
         before, self.plan = self.plan, plan.narrow(self.plan, self._average.value(), kept)
-        surgery.cut(self._model, self._family, self._shape, before, self.plan, optimizer_state)
+        case = self._model, self._family, self._shape, before, self.plan, optimizer_state
+        if self._spec.reconstruction.enabled:
+            ids_NT = self._calibration.ids_NT[: self._windows_for(before.widths)]
+            compensated_cut.cut(*case, ids_NT, bfloat16=training.uses_bfloat16(self._spec.train))
+        else:
+            surgery.cut(*case)
         self._average.keep(before, self.plan)
         self._reporter.pruned(step, kept, widths.ratio(self._shape, kept))
+
+    def _windows_for(self, kept: Widths) -> int:
+        """How many windows a least-squares solve over so many channels needs."""
+        widest = max(kept.ffn, kept.kv_groups * self._shape.group * self._shape.head_dim)
+        tokens = widest * self._spec.reconstruction.tokens_per_channel
+        return math.ceil(tokens / self._calibration.ids_NT.shape[1])
 
     def finished(self) -> Plan:
         """The final plan.

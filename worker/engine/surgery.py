@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from jobs.shapes import ModelShape
 from worker.engine import adapters
-from worker.engine.architectures import Family
-from worker.engine.plan import Plan, channels, positions
+from worker.engine.architectures import Family, Member
+from worker.engine.plan import LayerPlan, Plan, channels, positions
 
 OptimizerState = MutableMapping[Tensor, dict[str, Any]]
 
@@ -25,14 +25,26 @@ def cut(model: nn.Module, family: Family, shape: ModelShape, before: Plan, after
         state: the optimizer's, by parameter.
     """
     for block, old, new in zip(family.layers(model), before.layers, after.layers, strict=True):
-        for member in family.members:
-            keep = positions(old.kept(member.kind), new.kept(member.kind))
-            if len(keep) == len(old.kept(member.kind)):
-                continue
-            for parameter, axis in adapters.parameters(block, member):
-                kept = torch.tensor(channels(keep, member.channels(shape)), device=parameter.device)
-                _select(parameter, axis, kept, state.get(parameter, {}))
-            adapters.resized(block, member)
+        cut_block(block, family, shape, old, new, state)
+
+
+def cut_block(
+    block: nn.Module, family: Family, shape: ModelShape, before: LayerPlan, after: LayerPlan, state: OptimizerState
+) -> None:
+    """The same for one block."""
+    for member in family.members:
+        if len(after.kept(member.kind)) == len(before.kept(member.kind)):
+            continue
+        for parameter, axis in adapters.parameters(block, member):
+            kept = kept_channels(member, shape, before, after).to(parameter.device)
+            _select(parameter, axis, kept, state.get(parameter, {}))
+        adapters.resized(block, member)
+
+
+def kept_channels(member: Member, shape: ModelShape, before: LayerPlan, after: LayerPlan) -> Tensor:
+    """Where the channels that stay stand among those that are there now."""
+    keep = positions(before.kept(member.kind), after.kept(member.kind))
+    return torch.tensor(channels(keep, member.channels(shape)))
 
 
 def _select(parameter: Tensor, axis: int, kept: Tensor, moments: dict[str, Any]) -> None:

@@ -35,6 +35,11 @@ class Windows(Dataset[dict[str, Tensor]]):
     def __getitem__(self, index: int) -> dict[str, Tensor]:
         return {"input_ids": self.ids_NT[index].long(), "labels": self.labels_NT[index].long()}
 
+    def shuffled(self, seed: int) -> "Windows":
+        """The same windows in another order."""
+        order = torch.randperm(len(self), generator=torch.Generator().manual_seed(seed))
+        return Windows(self.ids_NT[order], self.labels_NT[order])
+
     def split(self, part: float) -> tuple["Windows", "Windows"]:
         """All but the last `part` of the windows, and those; each side gets at least one.
 

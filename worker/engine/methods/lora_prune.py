@@ -16,7 +16,8 @@ def run(task: Task, spec: LoraPruneSpec) -> Outcome:
     """Train the adapters while units go, then merge."""
     task.reporter.phase("scoring")
     adapted = adapters.attach(task.model, task.family, spec.lora, seed=task.seed)
-    pruning = IterativePruning(task.model, task.family, task.shape, task.target, spec, task.reporter)
+    calibration = task.windows.shuffled(task.seed)
+    pruning = IterativePruning(task.model, task.family, task.shape, task.target, spec, calibration, task.reporter)
     training.train(
         adapted,
         task.windows,

@@ -1,0 +1,78 @@
+"""Making up for what is cut: the kept input channels of o_proj and down_proj take over what the removed ones carried.
+
+Legend: O output channels, S kept and P removed input channels, N tokens.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from jobs import errors
+
+RIDGE = 1e-2
+"""Damping as a part of the mean diagonal of the kept channels' Gram matrix."""
+
+HELD_OUT = 8
+"""One in so many tokens judges the solution instead of shaping it."""
+
+
+@dataclass(frozen=True)
+class Gram:
+    """Second moments of a layer's inputs, uncentred, in float64: of the tokens that shape, and of those that judge."""
+
+    shaping_II: Tensor
+    judging_II: Tensor
+
+    @classmethod
+    def of(cls, inputs_NI: Tensor) -> "Gram":
+        """From the inputs themselves, summed in float32 and kept in float64."""
+        judging = torch.arange(len(inputs_NI), device=inputs_NI.device) % HELD_OUT == 0
+        return cls(_gram(inputs_NI[~judging]), _gram(inputs_NI[judging]))
+
+
+def _gram(inputs_NI: Tensor) -> Tensor:
+    exact_NI = inputs_NI.float()
+    return (exact_NI.T @ exact_NI).double()
+
+
+def correction(weight_OI: Tensor, gram: Gram, kept_S: Tensor) -> Tensor:
+    """What to add to the kept columns so that the output changes least when the others go.
+
+    Minimises ‖W x − W' x_S‖² + λ‖W' − W_S‖² over the tokens, so that W' = W_S + W_P G_PS (G_SS + λI)⁻¹; with λ → ∞
+    this is plain slicing. The answer is zero where it would not lower the error on the judging tokens.
+
+    Returns:
+        (O, S) float64.
+    Raises:
+        ScoreNotFinite: an activation was NaN or infinite.
+    Source: least squares from kept to removed channels as in arXiv:2407.13331, here with a ridge.
+    """
+    if not bool(gram.shaping_II.isfinite().all()):
+        raise errors.ScoreNotFinite(
+            "An activation is NaN or infinite, so nothing can be reconstructed.", hint="Lower the learning rate."
+        )
+    mask_I = torch.zeros(weight_OI.shape[1], dtype=torch.bool, device=weight_OI.device)
+    mask_I[kept_S] = True
+    removed_P = (~mask_I).nonzero().flatten()
+    gram_SS = gram.shaping_II[kept_S][:, kept_S]
+    gram_PS = gram.shaping_II[removed_P][:, kept_S]
+    damping = RIDGE * gram_SS.diagonal().mean()
+    damped_SS = gram_SS + damping * torch.eye(len(kept_S), dtype=gram_SS.dtype, device=gram_SS.device)
+    weight_OP = weight_OI[:, removed_P].double()
+    factor_SS, failed = torch.linalg.cholesky_ex(damped_SS)
+    none_OS = torch.zeros(len(weight_OI), len(kept_S), dtype=torch.float64, device=weight_OI.device)
+    if bool(failed):  # the kept channels are silent, so they can make up for nothing
+        return none_OS
+    change_OS = torch.cholesky_solve((weight_OP @ gram_PS).T, factor_SS).T
+    errors_made = [
+        _error(weight_OP, candidate, gram.judging_II, kept_S, removed_P) for candidate in (change_OS, none_OS)
+    ]
+    return change_OS if errors_made[0] < errors_made[1] else none_OS
+
+
+def _error(weight_OP: Tensor, change_OS: Tensor, gram_II: Tensor, kept_S: Tensor, removed_P: Tensor) -> float:
+    """Squared output error over the tokens behind a Gram matrix: ‖W_P x_P − ΔW x_S‖²."""
+    order = torch.cat([removed_P, kept_S])
+    off_OI = torch.cat([weight_OP, -change_OS], dim=1)
+    return float(((off_OI @ gram_II[order][:, order]) * off_OI).sum())
