@@ -138,9 +138,14 @@ class ScheduleSpec(Spec):
 
 
 class ScoreSpec(Spec):
-    """How the importance of a unit is read from the LoRA factors and their gradients."""
+    """How the importance of a unit is measured while the adapters train."""
 
-    norm: Literal["l1", "l2"] = Field("l1", description="Sum of |x| or of x² over the entries of a unit.")
+    criterion: Literal["mask_gradient", "lora_gradient"] = Field(
+        "mask_gradient",
+        description="mask_gradient: exact squared gradient of each unit's mask, per sequence. "
+        "lora_gradient: first order, estimated from the LoRA factors and their gradients, as published.",
+    )
+    norm: Literal["l1", "l2"] = Field("l1", description="lora_gradient: sum of |x| or of x² over a unit's entries.")
     ema: float = Field(0.9, ge=0, lt=1, description="Weight of the past in the running average.")
 
 

@@ -12,6 +12,7 @@ from jobs.specs import LoraPruneSpec
 from jobs.widths import Widths
 from worker.engine import adapters, compensated_cut, plan, schedule, surgery, training
 from worker.engine.architectures import Family, Kind
+from worker.engine.mask_gradients import MaskGradients
 from worker.engine.plan import Plan
 from worker.engine.reporter import Reporter
 from worker.engine.scores import RunningAverage, layer_scores
@@ -41,6 +42,7 @@ class IterativePruning(TrainerCallback):
         self._calibration = calibration
         self._reporter = reporter
         self._average = RunningAverage(spec.score.ema)
+        self._gradients = MaskGradients(model, family, shape) if spec.score.criterion == "mask_gradient" else None
 
     def on_pre_optimizer_step(
         self,
@@ -52,28 +54,30 @@ class IterativePruning(TrainerCallback):
     ) -> None:
         """Score with the gradients of this step, then cut if it is time.
 
-        Gradients may have been clipped before: a common factor drops out, since each matrix's scores are normalised.
+        Gradients may have been clipped before: a common factor drops out of normalised scores.
         """
         assert optimizer is not None
         step = state.global_step + 1
         last = schedule.last_event(state.max_steps, self._spec.schedule)
         if step > last:
             return
-        self._score()
+        self._average.add(self._lora_scores() if self._gradients is None else self._gradients.take())
         if schedule.is_event(step, state.max_steps, self._spec.schedule):
             fraction = schedule.fraction(step, state.max_steps, self._spec.schedule)
             kept = widths.between(self._shape, self._target, fraction, round_ffn_to=self._spec.round_ffn_to)
             if kept != self.plan.widths:
                 self._cut(kept, step, optimizer.state)
         if step == last:
+            if self._gradients is not None:
+                self._gradients.close()
             self._reporter.phase("recovering")
 
-    def _score(self) -> None:
+    def _lora_scores(self) -> plan.Scores:
         per_layer = [
             layer_scores(adapters.read(block, self._family), self._shape, norm=self._spec.score.norm)
             for block in self._family.layers(self._model)
         ]
-        self._average.add({kind: torch.stack([scores[kind] for scores in per_layer]) for kind in Kind})
+        return {kind: torch.stack([scores[kind] for scores in per_layer]) for kind in Kind}
 
     def _cut(self, kept: Widths, step: int, optimizer_state: surgery.OptimizerState) -> None:
         self._reporter.phase("pruning")
