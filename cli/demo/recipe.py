@@ -6,6 +6,7 @@ RATIO = 0.3
 STEPS = 60
 BATCH_SIZE = 4
 SEQUENCE_LENGTH = 256
+CALIBRATION_TOKENS_PER_CHANNEL = 4
 EVALUATION_WINDOWS = 40
 PROMPT = "In Python, the with statement"
 
@@ -19,6 +20,7 @@ def job(train_id: str, held_out_id: str) -> Recipe:
             "type": "lora_prune",
             "ratio": RATIO,
             "train": {"steps": STEPS, "batch_size": BATCH_SIZE, "sequence_length": SEQUENCE_LENGTH},
+            "reconstruction": {"tokens_per_channel": CALIBRATION_TOKENS_PER_CHANNEL},
         },
         "evaluation": {
             "dataset": {"source": "file", "id": held_out_id},
