@@ -12,7 +12,7 @@ from jobs import database
 from jobs.files import Files
 from jobs.settings import Settings
 
-UPLOADS_AT_ONCE = 4
+UPLOADS_AT_ONCE = 2
 
 
 @dataclass(frozen=True)
