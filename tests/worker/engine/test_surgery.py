@@ -13,9 +13,9 @@ from jobs.shapes import ModelShape
 from jobs.specs import LoraSpec
 from jobs.widths import Widths
 from tests.models import random_model
+from tests.worker.engine.masks import Masks
 from worker.engine import adapters, export, plan, surgery, verification
 from worker.engine.architectures import Kind, family, units
-from worker.engine.masks import Masks
 from worker.engine.plan import Plan
 
 SHAPES: dict[str, dict[str, Any]] = {

@@ -1,4 +1,4 @@
-"""Removing units without cutting: zeros on the inputs of o_proj and down_proj, exactly equal to slicing."""
+"""Removing units without cutting: zeros on the inputs of o_proj and down_proj. The reference that cuts must equal."""
 
 from types import TracebackType
 from typing import Any, Self
