@@ -1,9 +1,9 @@
-"""What the demo asks for: sized so that all of it takes minutes on two CPU cores."""
+"""What the demo asks for: sized so that all of it takes minutes on two CPU cores, where dropout costs a fifth of a step."""
 
 from cli.recipe import Recipe
 
 RATIO = 0.3
-STEPS = 60
+STEPS = 40
 BATCH_SIZE = 4
 SEQUENCE_LENGTH = 256
 CALIBRATION_TOKENS_PER_CHANNEL = 4
@@ -20,6 +20,7 @@ def job(train_id: str, held_out_id: str) -> Recipe:
             "type": "lora_prune",
             "ratio": RATIO,
             "train": {"steps": STEPS, "batch_size": BATCH_SIZE, "sequence_length": SEQUENCE_LENGTH},
+            "lora": {"dropout": 0.0},
             "reconstruction": {"tokens_per_channel": CALIBRATION_TOKENS_PER_CHANNEL},
         },
         "evaluation": {
