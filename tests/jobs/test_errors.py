@@ -16,8 +16,8 @@ TREE = [kind for kind in below(PruneryError) if kind.__module__ == errors.__name
 
 
 def test_every_kind_is_drawn_at_its_place_in_the_module() -> None:
-    drawn = re.findall(r"^([│├└─ ]*)(\w+)(?:  |$)", errors.__doc__ or "", re.MULTILINE)
-    depths = {name: len(lead) // 4 for lead, name in drawn if hasattr(errors, name)}
+    drawn = re.findall(r"^([│├└─ ]*)(\w+(?:, \w+)*)(?:  |$)", errors.__doc__ or "", re.MULTILINE)
+    depths = {name: len(lead) // 4 for lead, names in drawn for name in names.split(", ") if hasattr(errors, name)}
     assert depths == {kind.__name__: len(kind.__mro__) - len(PruneryError.__mro__) for kind in TREE}
 
 

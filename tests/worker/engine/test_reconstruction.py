@@ -83,7 +83,7 @@ def test_a_compensated_cut_loses_less_than_a_plain_one(small_model: Path, small_
     compensated_cut.cut(mended, fam, shape, dense, chosen, {}, calibration.ids_NT[:40], bfloat16=bfloat16)
 
     lost = perplexity(plain, held_out, 16), perplexity(mended, held_out, 16)
-    assert lost[1] < 0.9 * lost[0]
+    assert lost[1] < 0.97 * lost[0]
     assert {name: tensor.shape for name, tensor in plain.state_dict().items()} == {
         name: tensor.shape for name, tensor in mended.state_dict().items()
     }
