@@ -15,7 +15,6 @@ import httpx2
 
 from cli.demo.failures import DemoFailed
 
-HUB = "https://huggingface.co"
 HUB_ID = "HuggingFaceTB/SmolLM2-135M-Instruct"
 HUB_SECONDS = 5.0
 
@@ -42,7 +41,9 @@ def hub_revision() -> str | None:
     """The commit of the hub's model, if the hub hands out its weights to this machine."""
     if os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "ON", "YES", "TRUE"}:
         return None
-    endpoint = os.environ.get("HF_ENDPOINT", HUB).rstrip("/")
+    from huggingface_hub.constants import ENDPOINT  # not needed by the other commands
+
+    endpoint = os.environ.get("HF_ENDPOINT", ENDPOINT).rstrip("/")
     try:
         # One byte of the weights: they may lie on another host than the list of files.
         with httpx2.stream(
