@@ -168,7 +168,8 @@ def _reference(job: Job, model: PreTrainedModel) -> tuple[float | None, PreTrain
         training.train(
             adapted, job.training, job.spec.method.train, seed=job.spec.seed, folder=job.work, reporter=job.reporter
         )
-        return job.perplexity(adapted), adapted.unload()
+        # Not through `adapted`, whose forward the Trainer left in mixed precision.
+        return job.perplexity(model), adapted.unload()
 
 
 def _task(job: Job, model: PreTrainedModel, probe_BT: Tensor) -> Task:
