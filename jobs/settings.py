@@ -13,7 +13,8 @@ PLACEHOLDER = "changeme"
 class S3Settings(BaseSettings):
     """Where files are kept; all that an engine process is told."""
 
-    model_config = SettingsConfigDict(env_prefix="PRUNERY_", frozen=True)
+    # A refusal would otherwise quote what it was given, and with it the secrets, into the log.
+    model_config = SettingsConfigDict(env_prefix="PRUNERY_", frozen=True, hide_input_in_errors=True)
 
     s3_endpoint: str = Field(description="URL of the S3 API as the services reach it.")
     s3_access_key: SecretStr

@@ -38,8 +38,9 @@ def test_the_environment_is_production_unless_it_says_otherwise(monkeypatch: pyt
 @pytest.mark.parametrize("name", [*SECRETS, *PLAIN])
 def test_nothing_starts_without_its_secrets_and_addresses(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(name)
-    with pytest.raises(ValidationError):
+    with pytest.raises(ValidationError) as refusal:
         Settings()
+    assert "hidden" not in str(refusal.value)
 
 
 @pytest.mark.parametrize("name", SECRETS)
