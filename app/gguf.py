@@ -88,6 +88,8 @@ class _Header:
         if kind != ARRAY:
             raise errors.BaseModelIncomplete(f"The GGUF header makes no sense: there is no type {kind}.")
         member, length = self.scalar("I"), self.scalar("Q")
+        if member == ARRAY:
+            raise errors.BaseModelIncomplete("The GGUF header makes no sense: no model has lists of lists.")
         if member in SCALARS:
             self.take(length * struct.calcsize(f"<{SCALARS[member]}"))
             return length

@@ -1,5 +1,6 @@
 """The header of a GGUF file, against files written by the format's own library."""
 
+import struct
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -74,6 +75,9 @@ def test_a_header_that_ends_early_or_never_is_refused(write: Callable[..., Path]
         wild = content[:place] + b"\xff" * 8 + content[place + 8 :]
         with pytest.raises(errors.BaseModelIncomplete):
             gguf.config(iter([wild]))
+    one_key, lists_of_lists = struct.pack("<IQQQ1sI", 3, 0, 1, 1, b"k", gguf.ARRAY), struct.pack("<IQ", gguf.ARRAY, 1)
+    with pytest.raises(errors.BaseModelIncomplete):
+        gguf.config(iter([gguf.MAGIC + one_key + lists_of_lists * 10_000]))
 
 
 def test_the_plan_of_a_gguf_and_its_refusals_are_known_at_the_door(
