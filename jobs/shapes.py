@@ -9,6 +9,10 @@ from jobs import errors
 
 FAMILIES = ("llama", "mistral")
 
+# Far beyond any model. Whoever plans tries every number of heads, so an absurd one must not reach them.
+MOST_HEADS = 4_096
+MOST = 2**31
+
 PICKLE_PATTERNS = ("pytorch_model*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 
 
@@ -78,7 +82,7 @@ def read(config: Mapping[str, Any]) -> ModelShape:
         raise errors.UnsupportedArchitecture(
             "The weights are quantised.", hint="Name the repository with the original 16- or 32-bit weights, or a GGUF."
         )
-    heads = _count(config, "num_attention_heads")
+    heads = _count(config, "num_attention_heads", most=MOST_HEADS)
     hidden = _count(config, "hidden_size")
     kv_heads = _count(config, "num_key_value_heads", default=heads)
     if heads % kv_heads:
@@ -146,10 +150,10 @@ def _refuse_other_tasks(config: Mapping[str, Any]) -> None:
         raise errors.NotACausalLM("An encoder-decoder is not a causal language model.")
 
 
-def _count(config: Mapping[str, Any], key: str, default: int | None = None) -> int:
+def _count(config: Mapping[str, Any], key: str, default: int | None = None, most: int = MOST) -> int:
     value = config.get(key)
     if value is None:
         value = default
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise errors.UnsupportedArchitecture(f"config.json: {key} is {value!r}; a positive integer is needed.")
+    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= most:
+        raise errors.UnsupportedArchitecture(f"config.json: {key} is {value!r}; an integer from 1 to {most} is needed.")
     return value

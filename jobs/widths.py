@@ -53,10 +53,11 @@ def uniform(shape: ModelShape, target: float, *, scope: Collection[UnitKind], ro
     step = shape.layers * (round_ffn_to * shape.ffn_channel_cost if "mlp_channels" in scope else shape.kv_group_cost)
     wanted = target * shape.block_parameters
     tolerance = min(step / 2, MAX_DEVIATION * shape.block_parameters)
-    widths = _ffn_choices(shape, scope, round_ffn_to)
     nearest: list[Widths] = []
     for groups in _group_choices(shape, target, scope):
-        options = [Widths(groups, ffn) for ffn in widths if Widths(groups, ffn) != dense(shape)]
+        rest = wanted - removed(shape, Widths(groups, shape.ffn))
+        choices = [Widths(groups, ffn) for ffn in _ffn_choices(shape, rest, scope, round_ffn_to)]
+        options = [option for option in choices if option != dense(shape)]
         if not options or not loads_everywhere(shape, groups):
             continue
         best = min(options, key=lambda option: abs(removed(shape, option) - wanted))
@@ -95,10 +96,15 @@ def _group_choices(shape: ModelShape, target: float, scope: Collection[UnitKind]
     return sorted(range(1, shape.kv_heads + 1), key=lambda groups: (abs(groups - proportional), -groups))
 
 
-def _ffn_choices(shape: ModelShape, scope: Collection[UnitKind], multiple: int) -> list[int]:
+def _ffn_choices(shape: ModelShape, wanted: float, scope: Collection[UnitKind], multiple: int) -> list[int]:
+    """FFN channels to keep: the multiples next to what removes `wanted` parameters of the model, and all of them."""
     if "mlp_channels" not in scope:
         return [shape.ffn]
-    return [*range(multiple, shape.ffn, multiple), shape.ffn]
+    exact = shape.ffn - wanted / (shape.layers * shape.ffn_channel_cost)
+    largest = (shape.ffn - 1) // multiple
+    below = min(max(math.floor(exact / multiple), 1), largest)
+    kept = {multiple * steps for steps in (below, min(below + 1, largest)) if steps}
+    return sorted(kept | {shape.ffn})
 
 
 def _nearest(value: float) -> int:

@@ -49,7 +49,7 @@ def test_what_a_config_may_leave_out_has_the_meaning_of_its_class() -> None:
         *(
             ({key: value}, errors.UnsupportedArchitecture)
             for key in ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "vocab_size")
-            for value in (0, -1, 1.5, True, "64", None)
+            for value in (0, -1, 1.5, True, "64", None, 2**32)
         ),
     ],
 )
