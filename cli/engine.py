@@ -12,6 +12,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any
 
+from pydantic import ValidationError
+
 from cli.follow import tell
 from cli.progress import Display
 from cli.resources import Event, JobFailure, Progress
@@ -92,7 +94,7 @@ def _tell(display: Display, said: Mapping[str, Any]) -> None:
 
 
 def _failure(file: Path, code: int) -> JobFailure:
-    with suppress(FileNotFoundError):
+    with suppress(FileNotFoundError, ValidationError):  # a full disk leaves half of it
         return JobFailure.model_validate_json(file.read_bytes())
     how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
     hint = "Out of memory? Ask for a smaller batch or sequence length." if code == -signal.SIGKILL else None
