@@ -104,15 +104,15 @@ class LoraSpec(Spec):
 class TrainSpec(Spec):
     """How the adapters are trained."""
 
-    steps: int | None = Field(None, ge=1, description="Optimizer steps; takes the place of `epochs`.")
+    steps: int | None = Field(None, ge=1, le=100_000_000, description="Optimizer steps; takes the place of `epochs`.")
     epochs: float = Field(2.0, gt=0, le=1000)
     learning_rate: float = Field(1e-3, gt=0, le=1)
     learning_rate_schedule: Literal["linear", "cosine", "constant"] = "cosine"
     weight_decay: float = Field(0.0, ge=0)
     max_grad_norm: float = Field(1.0, gt=0)
-    batch_size: int = Field(16, ge=1, description="Sequences per optimizer step.")
+    batch_size: int = Field(16, ge=1, le=65_536, description="Sequences per optimizer step.")
     micro_batch_size: int | None = Field(None, ge=1, description="Sequences per forward pass; must divide batch_size.")
-    sequence_length: int = Field(512, ge=8, description="Tokens per sequence.")
+    sequence_length: int = Field(512, ge=8, le=2**24, description="Tokens per sequence.")
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     gradient_checkpointing: bool = False
 
@@ -181,7 +181,7 @@ class EvaluationSpec(Spec):
     dataset: DataSource | None = Field(None, description="Held-out text; else a part of the training data is held out.")
     validation_split: float = Field(0.05, gt=0, lt=0.5, description="Part of the rows held out if no dataset is named.")
     window: int | None = Field(None, ge=8, description="Tokens per perplexity window; sequence_length if not given.")
-    max_windows: int = Field(64, ge=1)
+    max_windows: int = Field(64, ge=1, le=1_000_000)
     finetuned_reference: bool = Field(
         True, description="Also train the dense model in the same way, without pruning: the fair comparison."
     )

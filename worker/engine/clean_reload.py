@@ -10,6 +10,8 @@ import transformers
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
+from worker import process
+
 GREEDY_TOKENS = 8
 
 
@@ -42,4 +44,5 @@ def main(folder: Path, probe: Path, answer: Path) -> None:
 
 
 if __name__ == "__main__":
+    process.die_with_parent()
     main(*map(Path, sys.argv[1:4]))

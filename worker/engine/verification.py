@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from jobs import errors
+from worker import process
 from worker.engine.windows import Windows
 
 TOLERANCE = 1e-4
@@ -80,8 +81,8 @@ def certify(folder: Path, ids_BT: Tensor, expected_BTV: Tensor, work: Path) -> C
     request, answer = work / "probe.safetensors", work / "certificate.json"
     save_file({"ids": ids_BT.contiguous(), "logits": expected_BTV.contiguous()}, request)
     run = subprocess.run(
-        [sys.executable, "-m", "worker.engine.clean_reload", str(folder), str(request), str(answer)],
-        env=os.environ | {"HF_HUB_OFFLINE": "1"},
+        [sys.executable, "-P", "-m", "worker.engine.clean_reload", str(folder), str(request), str(answer)],
+        env=os.environ | {"HF_HUB_OFFLINE": "1", process.SUPERVISOR: str(os.getpid())},
         capture_output=True,
         text=True,
         check=False,
