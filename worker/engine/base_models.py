@@ -1,5 +1,6 @@
 """The model to compress, brought into the one form that everything else reads: a stock safetensors folder."""
 
+import errno
 import json
 import re
 from dataclasses import dataclass
@@ -7,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
+from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -25,7 +28,7 @@ from worker.engine import gguf_models
 Reachable = HubModel | LocalModel | GgufModel
 """Sources that the engine reads itself; others are brought to this machine first."""
 
-HUB_FILES = ["*.json", "*.safetensors", "tokenizer*", "*.model", "*.txt", "*.jinja", "README.md", "LICENSE*"]
+HUB_FILES = ["*.json", "model*.safetensors", "tokenizer*", "*.model", "*.txt", "*.jinja", "README.md", "LICENSE*"]
 
 
 @dataclass(frozen=True)
@@ -49,11 +52,34 @@ class BaseModel:
         return dtype
 
     def load(self, dtype: torch.dtype) -> PreTrainedModel:
-        """A fresh copy of the model, without any code from its repository."""
+        """A fresh copy of the model, without any code from its repository.
+
+        Raises:
+            BaseModelIncomplete: the weights cannot be read, or are not those of the configuration.
+        """
         device = "cuda" if torch.cuda.is_available() else "cpu"
-        model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
-            self.folder, dtype=dtype, device_map=device, trust_remote_code=False
-        )
+        try:
+            loaded: Any = AutoModelForCausalLM.from_pretrained(
+                self.folder,
+                dtype=dtype,
+                device_map=device,
+                trust_remote_code=False,
+                ignore_mismatched_sizes=True,
+                output_loading_info=True,
+            )
+        except (SafetensorError, StrictDataclassError, OSError, ValueError, KeyError) as error:
+            raise errors.BaseModelIncomplete(
+                f"{self.name} cannot be loaded: {error}", hint="Copy the model again; try it with transformers alone."
+            ) from error
+        model, loading = loaded
+        # What the files lack would be drawn at random, and nobody would know.
+        wrong = [*sorted(loading["missing_keys"]), *(name for name, *_ in loading["mismatched_keys"])]
+        if wrong:
+            raise errors.BaseModelIncomplete(
+                f"{len(wrong)} weights of {self.name} are missing or of another shape than config.json says, "
+                f"{wrong[0]} among them.",
+                hint="Copy the model again, or correct its config.json.",
+            )
         return model.eval()
 
     def stock_config(self) -> PreTrainedConfig:
@@ -62,10 +88,21 @@ class BaseModel:
         return config
 
     def generation_config(self) -> GenerationConfig | None:
-        """How the model generates by default, if the folder says."""
+        """How the model generates by default, if the folder says.
+
+        Raises:
+            BaseModelIncomplete: what it says makes no sense, and could not be written again.
+        """
         if not (self.folder / "generation_config.json").is_file():
             return None
-        return GenerationConfig.from_pretrained(self.folder)
+        try:
+            found = GenerationConfig.from_pretrained(self.folder)
+            found.validate()
+        except (OSError, ValueError, TypeError) as error:
+            raise errors.BaseModelIncomplete(
+                f"generation_config.json of {self.name} is not valid: {error}", hint="Correct or remove it."
+            ) from error
+        return found
 
     def tokenizer(self) -> PreTrainedTokenizerBase:
         """The tokenizer beside the weights.
@@ -146,9 +183,11 @@ def _download(source: HubModel) -> Path:
 
     The small files come first, so that a model that cannot be used costs no large download.
     """
+    import httpx2
     from huggingface_hub import errors as hub
     from huggingface_hub import list_repo_files, snapshot_download
 
+    unavailable = f"The hub did not give {source.id}"
     try:
         shapes.check_files(list_repo_files(source.id, revision=source.revision))
         small = snapshot_download(source.id, revision=source.revision, allow_patterns=["config.json"])
@@ -158,9 +197,15 @@ def _download(source: HubModel) -> Path:
         raise errors.BaseModelGated(
             f"{source.id} is gated.", hint="Accept its terms on the hub and give the worker a token (HF_TOKEN)."
         ) from error
+    except hub.HFValidationError as error:
+        raise errors.BaseModelNotFound(f"{source.id} cannot be the name of a repository.") from error
+    except hub.LocalEntryNotFoundError as error:  # not an EntryNotFoundError in meaning: nobody answered
+        raise errors.BaseModelUnavailable(f"{unavailable}: {error}") from error
     except (hub.RepositoryNotFoundError, hub.RevisionNotFoundError, hub.EntryNotFoundError) as error:
         raise errors.BaseModelNotFound(
             f"There is no model {source.id} at revision {source.revision or 'main'} on the hub, or it is private."
         ) from error
-    except (hub.HfHubHTTPError, hub.LocalEntryNotFoundError, OSError) as error:
-        raise errors.BaseModelUnavailable(f"The hub did not give {source.id}: {error}") from error
+    except (httpx2.HTTPError, OSError) as error:
+        if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}:
+            raise  # the disk's fault, not the hub's
+        raise errors.BaseModelUnavailable(f"{unavailable}: {error}") from error

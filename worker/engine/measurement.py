@@ -84,8 +84,8 @@ def of_result(
 
 
 def weight_bytes(folder: Path) -> int:
-    """Bytes of the weight files on disk."""
-    return sum(path.stat().st_size for path in folder.glob("*.safetensors"))
+    """Bytes of the weight files on disk. Some repositories hold the same weights again under other names."""
+    return sum(path.stat().st_size for path in folder.glob("model*.safetensors"))
 
 
 def _check_count(pruned: PreTrainedModel, base: BaseModel, plan: Plan) -> None:

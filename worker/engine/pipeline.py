@@ -135,6 +135,7 @@ def _prepare(spec: JobSpec, inputs: Inputs, work: Path, reporter: Reporter) -> J
     )
     reporter.phase("loading_data")
     tokenizer = base.tokenizer()
+    base.generation_config()  # better refused now than when the result is to be written
     windows = datasets.read(inputs.training, tokenizer, length=train.sequence_length, seed=spec.seed)
     if inputs.held_out is None:
         windows, held_out = windows.split(spec.evaluation.validation_split)
