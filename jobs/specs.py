@@ -54,7 +54,7 @@ class DataSpec(Spec):
     Rows are plain text, or JSON objects with `text`, with `prompt` and `completion`, or with chat `messages`.
     """
 
-    max_samples: int | None = Field(None, ge=1, description="Read at most this many rows.")
+    max_samples: int | None = Field(None, ge=1, description="Read at most this many rows; of a plain text, lines.")
 
 
 class FileData(DataSpec):

@@ -41,7 +41,7 @@ def read(source: Reachable, tokenizer: PreTrainedTokenizerBase, *, length: int, 
 def _text(source: LocalData) -> Iterator[str]:
     path = _existing(source.path)
     try:
-        yield from windows.text_pieces(path)
+        yield from windows.text_pieces(path, most_lines=source.max_samples)
     except UnicodeDecodeError as error:
         raise errors.DatasetInvalid(
             f"{path.name} is not UTF-8 text (byte {error.start}).", hint="Save it as UTF-8."

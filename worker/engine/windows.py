@@ -1,10 +1,12 @@
 """From rows to windows: fixed-length pieces of a token stream, with a note of which tokens are learned."""
 
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import torch
+from jinja2 import TemplateError
 from torch import Tensor
 from torch.utils.data import Dataset
 from transformers import PreTrainedTokenizerBase
@@ -69,7 +71,7 @@ def encode_rows(rows: Iterable[Row], tokenizer: PreTrainedTokenizerBase) -> Iter
     """Each row as a document of its own, ended by the end-of-text token.
 
     Raises:
-        DatasetInvalid: chat rows, but the model has no chat template.
+        DatasetInvalid: chat rows, but the model has no chat template, or one that refuses them.
     """
     end = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
     for row in rows:
@@ -89,17 +91,23 @@ def _encode_chat(messages: tuple[dict[str, str], ...], tokenizer: PreTrainedToke
             "The rows are chat messages, but the base model has no chat template.",
             hint="Use a chat model, or rows with text or with prompt and completion.",
         )
-    text = tokenizer.apply_chat_template(list(messages), tokenize=False)
+    try:
+        text = tokenizer.apply_chat_template(list(messages), tokenize=False)
+    except (TemplateError, ValueError) as error:
+        raise errors.DatasetInvalid(
+            f"The base model's chat template refuses a conversation: {error}.",
+            hint=f"Its roles are {', '.join(message['role'] for message in messages[:8])}.",
+        ) from error
     # The template writes the special tokens itself.
     return list(tokenizer(text, add_special_tokens=False).input_ids)
 
 
-def text_pieces(path: Path, size: int = PIECE) -> Iterator[str]:
+def text_pieces(path: Path, size: int = PIECE, most_lines: int | None = None) -> Iterator[str]:
     """A text file in pieces that end at a line's end, so that no word is torn apart."""
     with path.open(encoding="utf-8") as file:
         lines: list[str] = []
         length = 0
-        for line in file:
+        for line in islice(file, most_lines):
             lines.append(line)
             length += len(line)
             if length >= size:
@@ -111,6 +119,8 @@ def text_pieces(path: Path, size: int = PIECE) -> Iterator[str]:
 
 def pack(encoded: Iterable[Encoded], length: int) -> Windows:
     """Join all tokens and cut them into windows of `length`; what does not fill a window is dropped.
+
+    A window of which nothing is learned is dropped too: a batch of such has no loss.
 
     Raises:
         DatasetEmpty: there are no tokens, or none that is learned.
@@ -135,4 +145,10 @@ def pack(encoded: Iterable[Encoded], length: int) -> Windows:
     def cut(parts: list[np.ndarray]) -> Tensor:
         return torch.from_numpy(np.concatenate(parts)[: count * length].reshape(count, length))
 
-    return Windows(cut(ids), cut(labels))
+    ids_NT, labels_NT = cut(ids), cut(labels)
+    taught_N = (labels_NT[:, 1:] != IGNORED).any(dim=1)  # the first token of a window is not predicted
+    if not bool(taught_N.any()):
+        raise errors.DatasetEmpty(
+            f"No window of {length} tokens holds anything to learn.", hint="Prompts may be too long for it."
+        )
+    return Windows(ids_NT[taught_N], labels_NT[taught_N])

@@ -119,3 +119,29 @@ def test_chat_rows_need_a_chat_template(tmp_path: Path) -> None:
     path = write(tmp_path / "rows.jsonl", {"messages": [{"role": "user", "content": "Hi"}]})
     with pytest.raises(errors.DatasetInvalid, match="no chat template"):
         read(path, byte_tokenizer())
+
+
+def test_a_conversation_that_the_template_refuses_is_named(tmp_path: Path) -> None:
+    strict = byte_tokenizer()
+    strict.chat_template = "{{ raise_exception('Roles must alternate') }}"
+    path = write(tmp_path / "rows.jsonl", {"messages": [{"role": "user", "content": "Hi"}] * 2})
+    with pytest.raises(errors.DatasetInvalid, match=r"Roles must alternate.*user, user"):
+        read(path, strict)
+
+
+def test_windows_of_which_nothing_is_learned_are_left_out(tmp_path: Path, tokenizer: PreTrainedTokenizerFast) -> None:
+    prompt = "many words of a question " * 9
+    path = write(tmp_path / "rows.jsonl", {"prompt": prompt, "completion": "an answer " * 9})
+    found = read(path, tokenizer, length=8)
+    assert 1 <= len(found) < len(tokenizer(prompt + "an answer " * 9).input_ids) // 8
+    assert all((labels_T[1:] != IGNORED).any() for labels_T in found.labels_NT)
+    with pytest.raises(errors.DatasetEmpty, match="anything to learn"):  # the answer does not fill a window
+        read(write(path, {"prompt": prompt, "completion": "."}), tokenizer, length=len(tokenizer(prompt).input_ids))
+
+
+def test_of_a_plain_text_so_many_lines_are_read(tmp_path: Path, tokenizer: PreTrainedTokenizerFast) -> None:
+    lines = [f"Line {number} of a text.\n" for number in range(30)]
+    path = tmp_path / "text.txt"
+    path.write_text("".join(lines))
+    few = tokenizer("".join(lines[:10])).input_ids
+    assert read(path, tokenizer, max_samples=10).ids_NT.flatten().tolist() == few[: len(few) // 16 * 16]
