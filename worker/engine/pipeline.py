@@ -1,7 +1,7 @@
 """The whole story of a job: load, measure, train and prune, cut, write, reload, measure again, report."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from jobs import shapes, widths
+from jobs import errors, shapes, widths
 from jobs.specs import JobSpec
 from jobs.widths import Widths
 from worker.engine import (
@@ -139,13 +139,28 @@ def _prepare(spec: JobSpec, inputs: Inputs, work: Path, reporter: Reporter) -> J
     windows = datasets.read(inputs.training, tokenizer, length=train.sequence_length, seed=spec.seed)
     if inputs.held_out is None:
         windows, held_out = windows.split(spec.evaluation.validation_split)
+        held_out = held_out.resized(window)
     else:
         held_out = datasets.read(inputs.held_out, tokenizer, length=window, seed=spec.seed)
+    _check_tokens(base, tokenizer, (windows, held_out), spec.evaluation.prompts)
     reporter.log(
         f"{len(windows)} training windows of {train.sequence_length} tokens, "
         f"{min(len(held_out), spec.evaluation.max_windows)} held-out windows of {held_out.ids_NT.shape[1]}."
     )
     return Job(spec, base, tokenizer, windows, held_out, target, work, reporter, {})
+
+
+def _check_tokens(
+    base: BaseModel, tokenizer: PreTrainedTokenizerBase, texts: Sequence[Windows], prompts: Sequence[str]
+) -> None:
+    """Raises BaseModelIncomplete if the tokenizer writes a token that the model has no embedding for."""
+    largest = max(int(windows.ids_NT.max()) for windows in texts)
+    largest = max([largest, *(token for prompt in prompts for token in tokenizer(prompt).input_ids)])
+    if largest >= base.shape.vocab:
+        raise errors.BaseModelIncomplete(
+            f"The tokenizer of {base.name} writes token {largest}, but the model knows {base.shape.vocab} tokens only.",
+            hint="Give the tokenizer that the model was trained with.",
+        )
 
 
 def _announce(job: Job) -> None:

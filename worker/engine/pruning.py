@@ -66,7 +66,7 @@ class IterativePruning(TrainerCallback):
             fraction = schedule.fraction(step, state.max_steps, self._spec.schedule)
             kept = widths.between(self._shape, self._target, fraction, round_ffn_to=self._spec.round_ffn_to)
             if kept != self.plan.widths:
-                self._cut(kept, step, optimizer.state)
+                self._cut(kept, optimizer.state)
         if step == last:
             if self._gradients is not None:
                 self._gradients.close()
@@ -79,7 +79,7 @@ class IterativePruning(TrainerCallback):
         ]
         return {kind: torch.stack([scores[kind] for scores in per_layer]) for kind in Kind}
 
-    def _cut(self, kept: Widths, step: int, optimizer_state: surgery.OptimizerState) -> None:
+    def _cut(self, kept: Widths, optimizer_state: surgery.OptimizerState) -> None:
         self._reporter.phase("pruning")
         before, self.plan = self.plan, plan.narrow(self.plan, self._average.value(), kept)
         case = self._model, self._family, self._shape, before, self.plan, optimizer_state
@@ -89,7 +89,7 @@ class IterativePruning(TrainerCallback):
         else:
             surgery.cut(*case)
         self._average.keep(before, self.plan)
-        self._reporter.pruned(step, kept, widths.ratio(self._shape, kept))
+        self._reporter.pruned(kept, widths.ratio(self._shape, kept))
 
     def _windows_for(self, kept: Widths) -> int:
         """How many windows a least-squares solve over so many channels needs."""

@@ -60,13 +60,13 @@ class Reporter:
             }
         )
 
-    def pruned(self, step: int, widths: Widths, sparsity: float) -> None:
-        """Units were removed."""
+    def pruned(self, widths: Widths, sparsity: float) -> None:
+        """Units were removed, within the step that is not yet reported."""
         self.sparsity = sparsity
         self._emit(
             {
                 "type": "prune",
-                "step": step,
+                "step": self._done_steps + 1,
                 "sparsity": sparsity,
                 "kv_groups": widths.kv_groups,
                 "ffn_channels": widths.ffn,

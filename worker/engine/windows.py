@@ -60,6 +60,22 @@ class Windows(Dataset[dict[str, Tensor]]):
             Windows(self.ids_NT[cut:], self.labels_NT[cut:]),
         )
 
+    def resized(self, length: int) -> "Windows":
+        """The same tokens in windows of another length; what does not fill one is dropped.
+
+        Raises:
+            DatasetTooShort: less than one window.
+        """
+        count = self.ids_NT.numel() // length
+        if count == 0:
+            raise errors.DatasetTooShort(
+                f"What is held out has {self.ids_NT.numel()} tokens, less than one window of {length}.",
+                hint="Give more text, a larger validation_split, or a shorter evaluation.window.",
+            )
+        return Windows(
+            *(part.flatten()[: count * length].view(count, length) for part in (self.ids_NT, self.labels_NT))
+        )
+
 
 def encode_text(pieces: Iterable[str], tokenizer: PreTrainedTokenizerBase) -> Iterator[Encoded]:
     """One long document, given in pieces; only its start gets what the tokenizer puts before a text."""

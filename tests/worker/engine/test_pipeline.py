@@ -12,7 +12,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from jobs import errors
 from jobs.specs import JobSpec
-from tests.models import random_model
+from tests.models import byte_tokenizer, random_model
 from worker.engine import base_models, pipeline, verification
 from worker.engine.pipeline import Inputs
 from worker.engine.reporter import Reporter
@@ -50,7 +50,7 @@ def run(spec: JobSpec, folder: Path) -> Result:
 
 @pytest.fixture(scope="module")
 def done(small_model: Path, small_text: Path, tmp_path_factory: pytest.TempPathFactory) -> Result:
-    evaluation = {"max_windows": 8, "prompts": ["Once upon a time"], "finetuned_reference": True}
+    evaluation = {"max_windows": 8, "window": 48, "prompts": ["Once upon a time"], "finetuned_reference": True}
     spec = spec_for(small_model, small_text, evaluation=evaluation)
     return run(spec, tmp_path_factory.mktemp("done"))
 
@@ -78,12 +78,14 @@ def test_the_folder_is_complete_and_tells_how_it_was_made(done: Result) -> None:
     kept = report["kept"]
     assert all(len(layer["ffn_channels"]) == summary["plan"]["ffn"]["after"] for layer in kept)
     prunes = [event for event in events if event["type"] == "prune"]
+    assert all(12 < event["step"] <= 24 for event in prunes), "steps are counted through both runs"
     assert prunes[-1]["sparsity"] == pytest.approx(summary["achieved_ratio"])
     assert [event["sparsity"] for event in prunes] == sorted(event["sparsity"] for event in prunes)
     tokenizer = AutoTokenizer.from_pretrained(folder)
     assert (
         tokenizer.decode(tokenizer("Once upon a time").input_ids, skip_special_tokens=True).strip().startswith("Once")
     )
+    assert summary["perplexity_protocol"]["window_tokens"] == 48
     assert summary["samples"][0]["dense"]
     assert summary["dense"]["decode_tokens_per_second"] > 0
     assert summary["dense_finetuned"]["perplexity"] < summary["dense"]["perplexity"] * 1.1
@@ -203,6 +205,15 @@ def test_what_cannot_be_planned_is_refused_before_any_work(
     with pytest.raises(error):
         run(spec_for(small_model, small_text, method=method), tmp_path)
     assert not (tmp_path / "model").exists()
+
+
+def test_a_tokenizer_larger_than_its_model_is_refused_by_name(small_text: Path, tmp_path: Path) -> None:
+    model, _ = random_model(max_position_embeddings=256)
+    model.save_pretrained(tmp_path / "base")
+    byte_tokenizer().save_pretrained(tmp_path / "base")
+    method = {"ratio": 0.28, "train": {"steps": 2, "sequence_length": 32}}
+    with pytest.raises(errors.BaseModelIncomplete, match="knows 96 tokens only"):
+        run(spec_for(tmp_path / "base", small_text, method=method), tmp_path / "run")
 
 
 def test_a_tampered_checkpoint_is_not_certified(done: Result, tmp_path: Path) -> None:
