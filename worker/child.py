@@ -8,6 +8,7 @@ import errno
 import json
 import logging
 import os
+import re
 import signal
 import sys
 import tempfile
@@ -75,13 +76,24 @@ def _named(error: Exception) -> errors.PruneryError:
     if isinstance(error, errors.PruneryError):
         return error
     logger.exception("The job failed.")
-    if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}:
+    if _is_full_disk(error):
         return errors.OutOfDisk("The worker's disk is full.", hint="Free space under its work folder, or name another.")
     if _is_out_of_memory(error):
         return errors.OutOfGpuMemory(
             f"The accelerator's memory is full: {error}", hint="Lower train.micro_batch_size or sequence_length."
         )
     return errors.PruneryError(f"{type(error).__name__}: {error}", hint="The job's log has the details.")
+
+
+def _is_full_disk(error: BaseException | None) -> bool:
+    """Libraries written in Rust tell it in words only, others wrap it."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}:
+            return True
+        if re.search(rf"os error ({errno.ENOSPC}|{errno.EDQUOT})\b", str(error)):
+            return True
+        error = error.__cause__
+    return False
 
 
 def _is_out_of_memory(error: Exception) -> bool:

@@ -1,0 +1,29 @@
+"""The name that an engine's error ends under."""
+
+import errno
+
+import pytest
+from safetensors import SafetensorError
+
+from worker import child
+
+
+def wrapped(cause: Exception) -> Exception:
+    error = RuntimeError("the data set could not be built")
+    error.__cause__ = cause
+    return error
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), "out_of_disk"),
+        # As safetensors says it, in words alone.
+        (SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)"), "out_of_disk"),
+        (wrapped(OSError(errno.EDQUOT, "Quota exceeded")), "out_of_disk"),
+        (OSError(errno.EACCES, "Permission denied"), "internal"),
+        (SafetensorError("Error while serializing: I/O error: Permission denied (os error 13)"), "internal"),
+    ],
+)
+def test_a_full_disk_is_known_by_whatever_library_meets_it(error: Exception, code: str) -> None:
+    assert child._named(error).code == code
