@@ -26,6 +26,7 @@ def convert(path: Path, folder: Path) -> None:
         raise errors.UnsupportedArchitecture(
             f"{path.name} holds a {architecture!r} model.", hint=f"Supported: {', '.join(FAMILIES)}."
         )
+    _refuse_scaled_rotation(reader, path)
     model = AutoModelForCausalLM.from_pretrained(path.parent, gguf_file=path.name, dtype=torch.float32)
     _without_quantisation(model).save_pretrained(folder)
     tokenizer = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
@@ -46,6 +47,16 @@ def _open(path: Path) -> GGUFReader:
         return GGUFReader(path)
     except (ValueError, IndexError) as error:
         raise errors.BaseModelIncomplete(f"{path.name} is not a whole GGUF file: {error}.") from error
+
+
+def _refuse_scaled_rotation(reader: GGUFReader, path: Path) -> None:
+    """The conversion drops the scaling of rotary frequencies in silence, and another model would be pruned."""
+    scaling = _text(reader, f"{_text(reader, 'general.architecture')}.rope.scaling.type")
+    if scaling not in (None, "none") or any(tensor.name == "rope_freqs.weight" for tensor in reader.tensors):
+        raise errors.UnsupportedArchitecture(
+            f"{path.name} scales its rotary frequencies, which cannot be read from a GGUF file.",
+            hint="Name the repository or folder with the original safetensors weights.",
+        )
 
 
 def _text(reader: GGUFReader, key: str) -> str | None:

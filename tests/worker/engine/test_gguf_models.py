@@ -30,7 +30,14 @@ NAMES = {
 }
 
 
-def write(path: Path, model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, architecture: str = "llama") -> Path:
+def write(
+    path: Path,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerFast,
+    architecture: str = "llama",
+    *,
+    scaled: bool = False,
+) -> Path:
     """The model as llama.cpp's converter would write it, in float32."""
     config = model.config
     writer = GGUFWriter(path, architecture)
@@ -56,6 +63,8 @@ def write(path: Path, model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast
             tensor = tensor.view(heads, 2, -1, tensor.shape[1]).transpose(1, 2).reshape(tensor.shape)
         prefix = f"blk.{layer[1]}." if layer else ""
         writer.add_tensor(f"{prefix}{NAMES[part]}.weight", tensor.contiguous().numpy())
+    if scaled:
+        writer.add_tensor("rope_freqs.weight", torch.full((config.head_dim // 2,), 8.0).numpy())
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -109,12 +118,14 @@ def test_what_is_no_llama_or_no_gguf_is_refused_by_name(
     original: tuple[PreTrainedModel, PreTrainedTokenizerFast], tmp_path: Path
 ) -> None:
     other = write(tmp_path / "other.gguf", *original, architecture="mamba")
+    scaled = write(tmp_path / "scaled.gguf", *original, scaled=True)
     torn = tmp_path / "torn.gguf"
     torn.write_bytes(other.read_bytes()[:2000])
     text = tmp_path / "text.gguf"
     text.write_text("not a model")
     for path, error in [
         (other, errors.UnsupportedArchitecture),
+        (scaled, errors.UnsupportedArchitecture),
         (torn, errors.BaseModelIncomplete),
         (text, errors.BaseModelIncomplete),
         (tmp_path / "missing.gguf", errors.BaseModelNotFound),
