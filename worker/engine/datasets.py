@@ -70,12 +70,19 @@ def _json_array(value: object, name: str) -> Iterator[Row]:
 
 def _hub_rows(source: HubData) -> Iterator[Row]:
     import datasets  # takes seconds to import, and few jobs need it
+    import httpx2
 
     try:
         found = datasets.load_dataset(source.id, source.name, split=source.split, revision=source.revision)
-    except (datasets.exceptions.DatasetNotFoundError, ValueError, ConnectionError, FileNotFoundError) as error:
+    except (
+        datasets.exceptions.DatasetNotFoundError, ValueError, ConnectionError, FileNotFoundError, httpx2.HTTPError
+    ) as error:  # fmt: skip
         raise errors.DatasetNotFound(
             f"The data set {source.id} (split {source.split}) could not be read from the hub: {error}"
+        ) from error
+    except RuntimeError as error:  # it consists of a program, and we run none
+        raise errors.DatasetInvalid(
+            f"The data set {source.id} cannot be read: {error}", hint="Name one that is stored as Parquet or JSON."
         ) from error
     yield from (rows.from_json(row, number) for number, row in enumerate(found, start=1))
 

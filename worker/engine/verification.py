@@ -79,6 +79,8 @@ def certify(folder: Path, ids_BT: Tensor, expected_BTV: Tensor, work: Path) -> C
         VerificationFailed: it does not load, lacks or invents a weight, answers differently, or cannot generate.
     """
     request, answer = work / "probe.safetensors", work / "certificate.json"
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()  # what this process holds in reserve, the clean one could not have
     save_file({"ids": ids_BT.contiguous(), "logits": expected_BTV.contiguous()}, request)
     run = subprocess.run(
         [sys.executable, "-P", "-m", "worker.engine.clean_reload", str(folder), str(request), str(answer)],
