@@ -1,7 +1,8 @@
 """Exact unit-level gradients: how the loss of each sequence would answer if a unit were turned down.
 
 A mask of ones is multiplied onto the inputs of o_proj and down_proj, one per sequence and unit; its gradient is the
-first-order effect of the unit as a whole. No weight gradient is needed, and memory is one number per sequence and unit.
+first-order effect of the unit as a whole. No weight gradient is needed; the cost is one more copy of each gate's input,
+kept until the backward pass.
 
 Legend: B sequences, T tokens, U units, C channels per unit, L layers.
 """

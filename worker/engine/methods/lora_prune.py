@@ -3,7 +3,8 @@
 Source: LoRAPrune, Zhang et al. 2024, arXiv:2305.18403. Where we differ: units are KV groups, so grouped queries hold;
 every layer keeps the same widths and none is exempt, so the result is a stock configuration; units are cut away while
 training goes on, not masked, so that steps get faster; the target is met exactly at the last event, counted in
-parameters; the gradient proxy leaves out its quadratic term (see `scores`).
+parameters; unless asked otherwise units are scored by the exact gradients of their masks (see `mask_gradients`), not by
+the paper's proxy, which here leaves out its quadratic term (see `scores`); each cut is compensated by least squares.
 """
 
 from jobs.specs import LoraPruneSpec
