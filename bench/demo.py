@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from bench import exactness
 from bench.figure import Figure
 from bench.memory import GB, Peak
 
@@ -29,3 +30,4 @@ def measure(folder: Path) -> Iterator[Figure]:
         raise subprocess.CalledProcessError(code, demo.args)
     yield Figure("demo_seconds", time.monotonic() - began, "s", SECONDS_BAR)
     yield Figure("demo_memory_peak", peak.bytes / GB, "GB", MEMORY_BAR_GB)
+    yield from exactness.published(folder / "model", prefix="demo_")
