@@ -16,5 +16,5 @@ def block_parameters(model: Path) -> int:
 
 def _in_blocks(file: Path) -> int:
     with safe_open(file, framework="numpy") as tensors:
-        names = [name for name in tensors.keys() if ".layers." in name]  # noqa: SIM118  # it is no mapping
+        names = [name for name in tensors.keys() if ".layers." in name and "norm" not in name]  # noqa: SIM118
         return sum(math.prod(tensors.get_slice(name).get_shape()) for name in names)
