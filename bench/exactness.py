@@ -1,61 +1,55 @@
 """Whether the engine keeps its word to the unit: a short real run, then what it published is counted."""
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from bench import small_model
 from bench.figure import Figure
-from bench.weights import block_parameters
-from cli.demo import model, text
+from bench.weights import linear_parameters
+from cli.demo import text
 from jobs.outline import Plan
 
 LOGIT_BAR = 1e-4
-# The demo's model is a thousand times as large.
-STEPS_SMALL, STEPS_DEMO = 20, 4
+STEPS = 20
 
 
 def measure(folder: Path) -> Iterator[Figure]:
-    dense, out = _model(folder), folder / "small"
+    corpus = text.prepare(folder / "text")
+    dense, out = small_model.find(folder / "dense", corpus.train), folder / "out"
     recipe = folder / "recipe.json"
-    recipe.write_text(json.dumps(_recipe(dense, text.prepare(folder / "text"))))
+    recipe.write_text(json.dumps(_recipe(dense, corpus)))
     subprocess.run([sys.executable, "-m", "cli", "compress", str(recipe), "--out", str(out)], check=True)
-    return published(out, block_parameters(dense))
+    return published(out, linear_parameters(dense))
 
 
 def published(model: Path, dense: int | None = None, prefix: str = "") -> Iterator[Figure]:
     """What the folder holds against what its report says was planned and found.
 
     Args:
-        dense: block parameters counted in the base model; those of the plan if it is not at hand.
+        dense: parameters counted in the base model's blocks; those of the plan if it is not at hand.
     """
     report: dict[str, Any] = json.loads((model / "compression_report.json").read_bytes())
     planned = Plan.model_validate(report["plan"]).block_parameters
-    removed = (planned.before if dense is None else dense) - block_parameters(model)
+    removed = (planned.before if dense is None else dense) - linear_parameters(model)
     yield Figure(f"{prefix}parameters_off_plan", abs(removed - (planned.before - planned.after)), "parameters", 0)
     yield Figure(f"{prefix}logit_difference_cut", report["merged_logit_difference"], "logit", LOGIT_BAR)
     yield Figure(f"{prefix}logit_difference_reloaded", report["max_abs_logit_difference"], "logit", LOGIT_BAR)
 
 
-def _model(folder: Path) -> Path:
-    """A model of some hundred thousand parameters where the test data is at hand, else the demo's."""
-    small = Path(os.environ.get("PRUNERY_TEST_DATA", "")) / "models" / "stories260k"
-    return small if small.is_dir() else model.gguf(folder / "downloads", print)
-
-
 def _recipe(dense: Path, corpus: text.Corpus) -> dict[str, Any]:
     return {
-        "base_model": {"source": "gguf" if dense.is_file() else "local", "path": str(dense)},
+        "base_model": {"source": "local", "path": str(dense)},
         "dataset": {"source": "local", "path": str(corpus.train)},
         "method": {
             "type": "lora_prune",
             "ratio": 0.3,
             "round_ffn_to": 4,
             "train": {
-                "steps": STEPS_DEMO if dense.is_file() else STEPS_SMALL,
+                "steps": STEPS,
                 "batch_size": 2,
                 "sequence_length": 128,
                 "precision": "float32",

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from bench.exactness import published
-from bench.weights import block_parameters
+from bench.weights import linear_parameters
 from tests.models import random_model
 
 
@@ -26,7 +26,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_what_is_in_the_files_is_held_against_the_plan(folder: Path) -> None:
-    left = block_parameters(folder)
+    left = linear_parameters(folder)
     for dense, off in ((None, 0), (2 * left, 0), (2 * left + 3, 3), (2 * left - 3, 3)):
         parameters, cut, reloaded = published(folder, dense)
         assert parameters.value == off
