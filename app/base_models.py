@@ -16,7 +16,7 @@ from app.pointers import at
 from jobs import errors, shapes
 from jobs.files import Files, split_uri
 from jobs.shapes import ModelShape
-from jobs.specs import GgufModel, HubModel, LocalModel, ModelSource, S3Model
+from jobs.sources import GgufModel, HubModel, LocalModel, ModelSource, S3Model
 
 LONGEST_JSON = 16 * 2**20
 INDEX = "model.safetensors.index.json"

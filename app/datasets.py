@@ -9,7 +9,7 @@ from app.deps import Door
 from app.pointers import at
 from jobs import errors
 from jobs.files import split_uri
-from jobs.specs import DataSource, FileData, HubData, LocalData, S3Data
+from jobs.sources import DataSource, FileData, HubData, LocalData, S3Data
 
 
 def check(source: DataSource, door: Door, *, window: int) -> None:

@@ -16,7 +16,8 @@ from cli.recipe_options import with_recipe
 from cli.resources import JobFailure
 from cli.validation import check
 from jobs.errors import FieldError, InvalidSpec
-from jobs.specs import FileData, JobSpec
+from jobs.sources import FileData
+from jobs.specs import JobSpec
 
 
 @click.command(

@@ -2,93 +2,9 @@
 
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-
-class Spec(BaseModel):
-    """Frozen, and strict about its keys: a misspelt option must not be ignored."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-Text = Annotated[str, Field(min_length=1, max_length=1024)]
-S3Uri = Annotated[str, Field(pattern=r"^s3://[a-z0-9][a-z0-9.-]+/.+", max_length=2048)]
-HubId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?$", max_length=200)]
-
-
-class HubModel(Spec):
-    """A model repository on the hub."""
-
-    source: Literal["hub"]
-    id: HubId
-    revision: Text | None = Field(None, description="Branch, tag or commit; the default branch if not given.")
-
-
-class LocalModel(Spec):
-    """A folder with config.json, safetensors weights and a tokenizer, on the worker's machine."""
-
-    source: Literal["local"]
-    path: Text
-
-
-class GgufModel(Spec):
-    """One GGUF file, on the worker's machine or in object storage (`s3://…`); its weights are de-quantised."""
-
-    source: Literal["gguf"]
-    path: Text
-
-
-class S3Model(Spec):
-    """A folder like a local one, under a prefix of object storage."""
-
-    source: Literal["s3"]
-    uri: S3Uri
-
-
-ModelSource = Annotated[HubModel | LocalModel | GgufModel | S3Model, Field(discriminator="source")]
-
-
-class DataSpec(Spec):
-    """What all data sources share.
-
-    Rows are plain text, or JSON objects with `text`, with `prompt` and `completion`, or with chat `messages`.
-    """
-
-    max_samples: int | None = Field(None, ge=1, description="Read at most this many rows; of a plain text, lines.")
-
-
-class FileData(DataSpec):
-    """A file uploaded with `POST /v1/files`."""
-
-    source: Literal["file"]
-    id: Text
-
-
-class LocalData(DataSpec):
-    """A text or JSONL file on the worker's machine."""
-
-    source: Literal["local"]
-    path: Text
-
-
-class HubData(DataSpec):
-    """A data set on the hub."""
-
-    source: Literal["hub"]
-    id: HubId
-    name: Text | None = Field(None, description="Configuration of the data set.")
-    split: Text = "train"
-    revision: Text | None = None
-
-
-class S3Data(DataSpec):
-    """A text or JSONL file in object storage."""
-
-    source: Literal["s3"]
-    uri: S3Uri
-
-
-DataSource = Annotated[FileData | LocalData | HubData | S3Data, Field(discriminator="source")]
+from jobs.sources import DataSource, ModelSource, Spec, Text
 
 UnitKind = Literal["attention_heads", "mlp_channels"]
 

@@ -7,18 +7,8 @@ from pydantic import ValidationError
 from jobs import errors, files, shapes
 from jobs.files import Files
 from jobs.settings import S3Settings
-from jobs.specs import (
-    DataSource,
-    FileData,
-    GgufModel,
-    HubData,
-    JobSpec,
-    LocalData,
-    LocalModel,
-    ModelSource,
-    S3Data,
-    S3Model,
-)
+from jobs.sources import DataSource, FileData, GgufModel, HubData, LocalData, LocalModel, ModelSource, S3Data, S3Model
+from jobs.specs import JobSpec
 from worker.engine.base_models import Reachable as ReachableModel
 from worker.engine.datasets import Reachable as ReachableData
 from worker.engine.pipeline import Inputs

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from jobs.specs import JobSpec, Spec
+from jobs.sources import Spec
+from jobs.specs import JobSpec
 
 WHOLE: dict[str, Any] = {
     "name": "a",

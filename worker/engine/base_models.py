@@ -22,7 +22,7 @@ from transformers import (
 
 from jobs import errors, shapes
 from jobs.shapes import ModelShape
-from jobs.specs import GgufModel, HubModel, LocalModel
+from jobs.sources import GgufModel, HubModel, LocalModel
 from worker.engine import gguf_models
 
 Reachable = HubModel | LocalModel | GgufModel

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
 from transformers import PreTrainedModel
 
 from jobs.shapes import ModelShape
@@ -18,7 +19,6 @@ from worker.engine import adapters, reconstruction, surgery
 from worker.engine.architectures import Family, Kind
 from worker.engine.plan import LayerPlan, Plan
 from worker.engine.reconstruction import Gram
-from worker.engine.surgery import OptimizerState
 
 
 @torch.no_grad()
@@ -28,7 +28,7 @@ def cut(
     shape: ModelShape,
     before: Plan,
     after: Plan,
-    state: OptimizerState,
+    optimizer: Optimizer | None,
     ids_NT: Tensor,
     *,
     bfloat16: bool,
@@ -42,10 +42,11 @@ def cut(
     training = model.training
     model.eval()
     inputs: dict[Kind, Tensor] = {}
-    blocks = zip(family.layers(model), before.layers, after.layers, strict=True)
+    left = surgery.drop_layers(model, family, before, after, optimizer)
+    blocks = zip(family.layers(model), left.layers, after.layers, strict=True)
     # Without its cache: that would keep casts of weights as they were before the cut.
     autocast = torch.autocast(model.device.type, torch.bfloat16, enabled=bfloat16, cache_enabled=False)
-    with _hooked(list(blocks), inputs, family, shape, state), autocast:
+    with _hooked(list(blocks), inputs, family, shape, optimizer), autocast:
         model.get_decoder()(input_ids=ids_NT.long().to(model.device), use_cache=False)
     model.train(training)
 
@@ -56,7 +57,7 @@ def _hooked(
     inputs: dict[Kind, Tensor],
     family: Family,
     shape: ModelShape,
-    state: OptimizerState,
+    optimizer: Optimizer | None,
 ) -> Iterator[None]:
     """`inputs` always holds what entered the gates of the block that ran last."""
     hooks = []
@@ -64,7 +65,7 @@ def _hooked(
         for kind in Kind:
             gate = block.get_submodule(family.gate(kind).path)
             hooks.append(gate.register_forward_pre_hook(partial(_remember, inputs, kind)))
-        rework = partial(_rework, inputs, family, shape, old, new, state)
+        rework = partial(_rework, inputs, family, shape, old, new, optimizer)
         hooks.append(block.register_forward_hook(rework, with_kwargs=True))
     try:
         yield
@@ -83,7 +84,7 @@ def _rework(
     shape: ModelShape,
     before: LayerPlan,
     after: LayerPlan,
-    state: OptimizerState,
+    optimizer: Optimizer | None,
     block: nn.Module,
     arguments: tuple[Any, ...],
     named: dict[str, Any],
@@ -97,6 +98,6 @@ def _rework(
             kept_S = surgery.kept_channels(member, shape, before, after).to(weight_OI.device)
             change_OS = reconstruction.correction(weight_OI, Gram.of(inputs[kind]), kept_S)
             adapters.add_to_frozen(block, member, kept_S, change_OS)
-    surgery.cut_block(block, family, shape, before, after, state)
+    surgery.cut_block(block, family, shape, before, after, optimizer)
     again: Tensor = block.forward(*arguments, **named)
     return again

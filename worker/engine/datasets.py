@@ -10,7 +10,7 @@ from transformers import PreTrainedTokenizerBase
 
 from jobs import errors, rows
 from jobs.rows import Row
-from jobs.specs import HubData, LocalData
+from jobs.sources import HubData, LocalData
 from worker.engine import windows
 from worker.engine.windows import Windows
 

@@ -36,14 +36,14 @@ class MaskGradients:
                 self._hooks.append(block.get_submodule(gate.path).register_forward_pre_hook(watch))
 
     def take(self) -> Scores:
-        """What was collected since the last call: (L, U) per kind, each layer of length one.
+        """What was collected since the last call, each layer of length one.
 
         The loss's scale drops out with the length, so steps can be averaged.
         """
-        found = {kind: torch.stack([self._sums[kind, index] for index in self._layers(kind)]) for kind in Kind}
+        found = {kind: [self._sums[kind, index] for index in self._layers(kind)] for kind in Kind}
         self._sums.clear()
         return {
-            kind: score_LU / score_LU.norm(dim=1, keepdim=True).clamp_min(1e-30) for kind, score_LU in found.items()
+            kind: [score_U / score_U.norm().clamp_min(1e-30) for score_U in layers] for kind, layers in found.items()
         }
 
     def close(self) -> None:

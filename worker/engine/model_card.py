@@ -4,7 +4,8 @@ from typing import Any
 
 import yaml
 
-from jobs.specs import HubModel, JobSpec
+from jobs.sources import HubModel
+from jobs.specs import JobSpec
 from worker.engine.base_models import BaseModel
 
 LOADING = """\

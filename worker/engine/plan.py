@@ -14,8 +14,9 @@ from worker.engine.architectures import Kind
 
 @dataclass(frozen=True)
 class LayerPlan:
-    """The units that one layer keeps, ascending."""
+    """The units that one layer keeps, ascending; `index` is its place in the untouched model."""
 
+    index: int
     kv_groups: tuple[int, ...]
     ffn_channels: tuple[int, ...]
 
@@ -30,15 +31,15 @@ class LayerPlan:
 
 @dataclass(frozen=True)
 class Plan:
-    """The units that every layer keeps."""
+    """The layers that stay, ascending, with the units that each keeps."""
 
     layers: tuple[LayerPlan, ...]
 
     @classmethod
     def dense(cls, shape: ModelShape) -> Self:
         """The plan that removes nothing."""
-        layer = LayerPlan(tuple(range(shape.kv_heads)), tuple(range(shape.ffn)))
-        return cls((layer,) * shape.layers)
+        units = tuple(range(shape.kv_heads)), tuple(range(shape.ffn))
+        return cls(tuple(LayerPlan(index, *units) for index in range(shape.layers)))
 
     @property
     def widths(self) -> Widths:
@@ -50,20 +51,26 @@ class Plan:
         """Parameters that the model loses."""
         return widths.removed(shape, self.widths)
 
-    def to_json(self) -> list[dict[str, list[int]]]:
-        """One object per layer."""
-        return [{"kv_groups": list(layer.kv_groups), "ffn_channels": list(layer.ffn_channels)} for layer in self.layers]
+    def to_json(self) -> list[dict[str, Any]]:
+        """One object per layer that stays."""
+        return [
+            {"index": layer.index, "kv_groups": list(layer.kv_groups), "ffn_channels": list(layer.ffn_channels)}
+            for layer in self.layers
+        ]
 
     @classmethod
     def from_json(cls, value: Sequence[Mapping[str, Any]]) -> Self:
         """The plan that `to_json` wrote."""
         return cls(
-            tuple(LayerPlan(tuple(layer["kv_groups"]), tuple(layer["ffn_channels"])) for layer in value),
+            tuple(
+                LayerPlan(layer["index"], tuple(layer["kv_groups"]), tuple(layer["ffn_channels"])) for layer in value
+            ),
         )
 
 
-Scores = Mapping[Kind, Tensor]
-"""Importance of the units still kept, by kind: (layers, kept units) in the plan's order; higher is kept."""
+Scores = Mapping[Kind, Sequence[Tensor]]
+"""Importance of the units still kept, by kind: one (kept units,) tensor per kept layer, in the plan's order; higher is
+kept."""
 
 
 def narrow(current: Plan, scores: Scores, target: Widths) -> Plan:
@@ -74,16 +81,17 @@ def narrow(current: Plan, scores: Scores, target: Widths) -> Plan:
     Raises:
         ScoreNotFinite: a score is NaN or infinite.
     """
-    for kind, score_LU in scores.items():
-        if not bool(score_LU.isfinite().all()):
-            layer = int((~score_LU.isfinite()).any(dim=1).nonzero()[0])
-            raise errors.ScoreNotFinite(
-                f"The importance of {kind} in layer {layer} is NaN or infinite.",
-                hint="Lower the learning rate, or train in float32.",
-            )
+    for kind, layers in scores.items():
+        for layer, score_U in zip(current.layers, layers, strict=True):
+            if not bool(score_U.isfinite().all()):
+                raise errors.ScoreNotFinite(
+                    f"The importance of {kind} in layer {layer.index} is NaN or infinite.",
+                    hint="Lower the learning rate, or train in float32.",
+                )
     return Plan(
         tuple(
             LayerPlan(
+                layer.index,
                 _best(layer.kv_groups, scores[Kind.KV_GROUP][index], target.kv_groups),
                 _best(layer.ffn_channels, scores[Kind.FFN_CHANNEL][index], target.ffn),
             )

@@ -66,7 +66,7 @@ class IterativePruning(TrainerCallback):
             fraction = schedule.fraction(step, state.max_steps, self._spec.schedule)
             kept = widths.between(self._shape, self._target, fraction, round_ffn_to=self._spec.round_ffn_to)
             if kept != self.plan.widths:
-                self._cut(kept, optimizer.state)
+                self._cut(kept, optimizer)
         if step == last:
             if self._gradients is not None:
                 self._gradients.close()
@@ -77,12 +77,12 @@ class IterativePruning(TrainerCallback):
             layer_scores(adapters.read(block, self._family), self._shape, norm=self._spec.score.norm)
             for block in self._family.layers(self._model)
         ]
-        return {kind: torch.stack([scores[kind] for scores in per_layer]) for kind in Kind}
+        return {kind: [scores[kind] for scores in per_layer] for kind in Kind}
 
-    def _cut(self, kept: Widths, optimizer_state: surgery.OptimizerState) -> None:
+    def _cut(self, kept: Widths, optimizer: torch.optim.Optimizer) -> None:
         self._reporter.phase("pruning")
         before, self.plan = self.plan, plan.narrow(self.plan, self._average.value(), kept)
-        case = self._model, self._family, self._shape, before, self.plan, optimizer_state
+        case = self._model, self._family, self._shape, before, self.plan, optimizer
         if self._spec.reconstruction.enabled:
             ids_NT = self._calibration.ids_NT[: self._windows_for(before.widths)]
             compensated_cut.cut(*case, ids_NT, bfloat16=training.uses_bfloat16(self._spec.train))

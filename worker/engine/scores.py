@@ -81,27 +81,30 @@ class RunningAverage:
     def __init__(self, decay: float) -> None:
         self._decay = decay
         self._steps = 0
-        self._sums: dict[Kind, Tensor] = {}
+        self._sums: dict[Kind, list[Tensor]] = {}
 
     def add(self, scores: Scores) -> None:
         """Take in the scores of one step."""
         self._steps += 1
-        for kind, score_LU in scores.items():
-            total = self._sums.setdefault(kind, torch.zeros_like(score_LU))
-            total.mul_(self._decay).add_(score_LU, alpha=1 - self._decay)
+        for kind, layers in scores.items():
+            sums = self._sums.setdefault(kind, [torch.zeros_like(score_U) for score_U in layers])
+            for total_U, score_U in zip(sums, layers, strict=True):
+                total_U.mul_(self._decay).add_(score_U, alpha=1 - self._decay)
 
     def value(self) -> Scores:
-        """(L, U) float32 per kind, on the CPU."""
+        """The average, float32, on the CPU."""
         correction = 1 - self._decay**self._steps
-        return {kind: (total / correction).cpu() for kind, total in self._sums.items()}
+        return {kind: [(total_U / correction).cpu() for total_U in sums] for kind, sums in self._sums.items()}
 
     def keep(self, before: Plan, after: Plan) -> None:
-        """Forget the units that `after` has no longer."""
-        for kind, total in self._sums.items():
-            rows = [
-                positions(old.kept(kind), new.kept(kind)) for old, new in zip(before.layers, after.layers, strict=True)
+        """Forget the layers and units that `after` has no longer."""
+        places = {layer.index: place for place, layer in enumerate(before.layers)}
+        for kind, sums in self._sums.items():
+            self._sums[kind] = [
+                sums[place][positions(before.layers[place].kept(kind), layer.kept(kind))]
+                for layer in after.layers
+                for place in [places[layer.index]]
             ]
-            self._sums[kind] = total.gather(1, torch.tensor(rows, device=total.device))
 
 
 def layer_scores(members: Iterator[tuple[Member, Adapted]], shape: ModelShape, *, norm: Norm) -> dict[Kind, Tensor]:

@@ -1,20 +1,20 @@
 """Cutting a model while it trains: removed rows and columns leave the frozen weights, the factors and the optimizer."""
 
-from collections.abc import MutableMapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from jobs.shapes import ModelShape
 from worker.engine import adapters
 from worker.engine.architectures import Family, Member
 from worker.engine.plan import LayerPlan, Plan, channels, positions
 
-OptimizerState = MutableMapping[Tensor, dict[str, Any]]
 
-
-def cut(model: nn.Module, family: Family, shape: ModelShape, before: Plan, after: Plan, state: OptimizerState) -> None:
+def cut(
+    model: nn.Module, family: Family, shape: ModelShape, before: Plan, after: Plan, optimizer: Optimizer | None
+) -> None:
     """Shrink an adapted model from one plan to a narrower one, in place.
 
     Equal to masking from then on: a removed unit contributes nothing and its weights get no gradient. Gradients and
@@ -22,14 +22,42 @@ def cut(model: nn.Module, family: Family, shape: ModelShape, before: Plan, after
 
     Args:
         model: the bare `...ForCausalLM` with adapters on every member.
-        state: the optimizer's, by parameter.
+        optimizer: the one that trains the adapters, if any.
     """
-    for block, old, new in zip(family.layers(model), before.layers, after.layers, strict=True):
-        cut_block(block, family, shape, old, new, state)
+    left = drop_layers(model, family, before, after, optimizer)
+    for block, old, new in zip(family.layers(model), left.layers, after.layers, strict=True):
+        cut_block(block, family, shape, old, new, optimizer)
+
+
+def drop_layers(model: nn.Module, family: Family, before: Plan, after: Plan, optimizer: Optimizer | None) -> Plan:
+    """Take out the blocks that `after` has no longer; `before` without them."""
+    stay = {layer.index for layer in after.layers}
+    if len(stay) == len(before.layers):
+        return before
+    kept: list[nn.Module] = []
+    for block, layer in zip(family.layers(model), before.layers, strict=True):
+        if layer.index in stay:
+            kept.append(block)
+        elif optimizer is not None:
+            _forget(optimizer, set(block.parameters()))
+    model.set_submodule(family.blocks, nn.ModuleList(kept))
+    return Plan(tuple(layer for layer in before.layers if layer.index in stay))
+
+
+def _forget(optimizer: Optimizer, parameters: set[nn.Parameter]) -> None:
+    for group in optimizer.param_groups:
+        group["params"] = [parameter for parameter in group["params"] if parameter not in parameters]
+    for parameter in parameters:
+        optimizer.state.pop(parameter, None)
 
 
 def cut_block(
-    block: nn.Module, family: Family, shape: ModelShape, before: LayerPlan, after: LayerPlan, state: OptimizerState
+    block: nn.Module,
+    family: Family,
+    shape: ModelShape,
+    before: LayerPlan,
+    after: LayerPlan,
+    optimizer: Optimizer | None,
 ) -> None:
     """The same for one block."""
     for member in family.members:
@@ -37,7 +65,7 @@ def cut_block(
             continue
         for parameter, axis in adapters.parameters(block, member):
             kept = kept_channels(member, shape, before, after).to(parameter.device)
-            _select(parameter, axis, kept, state.get(parameter, {}))
+            _select(parameter, axis, kept, {} if optimizer is None else optimizer.state.get(parameter, {}))
         adapters.resized(block, member)
 
 

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from jobs import errors
-from jobs.specs import HubModel
+from jobs.sources import HubModel
 from tests.models import random_model
 from worker.engine import base_models
 

@@ -11,7 +11,7 @@ from tokenizers import pre_tokenizers
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
 
 from jobs import errors
-from jobs.specs import GgufModel
+from jobs.sources import GgufModel
 from tests.models import byte_tokenizer, random_model
 from worker.engine import base_models
 

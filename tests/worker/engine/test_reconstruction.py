@@ -9,7 +9,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
 from jobs import errors
 from jobs.shapes import read
-from jobs.specs import LocalData, LoraSpec
+from jobs.sources import LocalData
+from jobs.specs import LoraSpec
 from jobs.widths import Widths
 from worker.engine import adapters, compensated_cut, datasets, plan, reconstruction, surgery
 from worker.engine.architectures import Kind, family
@@ -79,8 +80,8 @@ def test_a_compensated_cut_loses_less_than_a_plain_one(small_model: Path, small_
     dense = Plan.dense(shape)
     chosen = plan.narrow(dense, scores, Widths(shape.kv_heads, shape.ffn * 3 // 4))
     plain, mended = adapted(), adapted()
-    surgery.cut(plain, fam, shape, dense, chosen, {})
-    compensated_cut.cut(mended, fam, shape, dense, chosen, {}, calibration.ids_NT[:40], bfloat16=bfloat16)
+    surgery.cut(plain, fam, shape, dense, chosen, None)
+    compensated_cut.cut(mended, fam, shape, dense, chosen, None, calibration.ids_NT[:40], bfloat16=bfloat16)
 
     lost = perplexity(plain, held_out, 16), perplexity(mended, held_out, 16)
     assert lost[1] < 0.97 * lost[0]

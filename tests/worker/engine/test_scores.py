@@ -91,11 +91,11 @@ def test_scores_do_not_hear_the_scale_of_the_loss() -> None:
 
 def test_the_running_average_is_unbiased_from_the_first_step() -> None:
     average = RunningAverage(0.9)
-    first, second = torch.full((2, 2), 3.0), torch.full((2, 2), 5.0)
-    average.add({Kind.KV_GROUP: first})
-    torch.testing.assert_close(average.value()[Kind.KV_GROUP], first)
-    average.add({Kind.KV_GROUP: second})
-    torch.testing.assert_close(average.value()[Kind.KV_GROUP], (0.9 * first + second) / 1.9)
+    first, second = torch.full((2,), 3.0), torch.full((2,), 5.0)
+    average.add({Kind.KV_GROUP: [first, second]})
+    torch.testing.assert_close(average.value()[Kind.KV_GROUP], [first, second])
+    average.add({Kind.KV_GROUP: [second, second]})
+    torch.testing.assert_close(average.value()[Kind.KV_GROUP], [(0.9 * first + second) / 1.9, second])
 
 
 def test_the_lowest_scores_go() -> None:
@@ -113,18 +113,18 @@ def test_the_lowest_scores_go() -> None:
 def test_the_running_average_forgets_what_is_gone() -> None:
     _, shape = random_model(intermediate_size=4, num_hidden_layers=1)
     average = RunningAverage(0.5)
-    average.add({Kind.KV_GROUP: torch.tensor([[1.0, 2.0]]), Kind.FFN_CHANNEL: torch.tensor([[4.0, 1.0, 3.0, 2.0]])})
+    average.add({Kind.KV_GROUP: [torch.tensor([1.0, 2.0])], Kind.FFN_CHANNEL: [torch.tensor([4.0, 1.0, 3.0, 2.0])]})
     dense = Plan.dense(shape)
     after = plan.narrow(dense, average.value(), Widths(kv_groups=1, ffn=2))
     average.keep(dense, after)
-    assert average.value()[Kind.KV_GROUP].tolist() == [[2.0]]
-    assert average.value()[Kind.FFN_CHANNEL].tolist() == [[4.0, 3.0]]
+    assert average.value()[Kind.KV_GROUP][0].tolist() == [2.0]
+    assert average.value()[Kind.FFN_CHANNEL][0].tolist() == [4.0, 3.0]
 
 
 def test_a_score_that_is_not_a_number_is_an_error_with_its_place() -> None:
     _, shape = random_model()
-    scores = {Kind.KV_GROUP: torch.ones(2, 2), Kind.FFN_CHANNEL: torch.ones(2, 40)}
-    scores[Kind.FFN_CHANNEL][1, 7] = float("nan")
+    scores = {Kind.KV_GROUP: [torch.ones(2)] * 2, Kind.FFN_CHANNEL: [torch.ones(40), torch.ones(40)]}
+    scores[Kind.FFN_CHANNEL][1][7] = float("nan")
     with pytest.raises(errors.ScoreNotFinite, match="ffn_channels in layer 1"):
         plan.narrow(Plan.dense(shape), scores, Widths(1, 24))
 

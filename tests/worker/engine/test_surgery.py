@@ -51,7 +51,7 @@ def cut_case(request: pytest.FixtureRequest) -> Any:
 
 
 def cut_merged_and_assembled(model: PreTrainedModel, shape: ModelShape, chosen: Plan) -> PreTrainedModel:
-    surgery.cut(model, family(shape), shape, Plan.dense(shape), chosen, {})
+    surgery.cut(model, family(shape), shape, Plan.dense(shape), chosen, None)
     state = adapters.merged_state(model, family(shape))
     return export.assemble(export.stock_config(model.config, shape, chosen.widths), state)
 
@@ -135,7 +135,7 @@ def test_training_on_after_a_cut_equals_training_on_under_a_mask(cut_case: Any) 
             losses = cut_run.backward(), masked_run.backward()
             assert losses[0] == pytest.approx(losses[1], rel=1e-5)
             if number == 2:  # between backward and step, where moments and gradients are both there
-                surgery.cut(model, family(shape), shape, Plan.dense(shape), chosen, cut_run.optimizer.state)
+                surgery.cut(model, family(shape), shape, Plan.dense(shape), chosen, cut_run.optimizer)
                 masks.apply(chosen)
                 _forget_gradients_of_removed(twin, shape, chosen)
             cut_run.optimizer.step()

@@ -7,7 +7,7 @@ import pytest
 from transformers import PreTrainedTokenizerFast
 
 from jobs import errors
-from jobs.specs import LocalData
+from jobs.sources import LocalData
 from tests.models import byte_tokenizer
 from worker.engine import datasets, windows
 from worker.engine.windows import IGNORED, Windows
