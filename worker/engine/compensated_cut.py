@@ -1,10 +1,10 @@
 """Cutting block by block while calibration text flows through, each block making up for its own loss.
 
-One forward pass does it all: when a block has run, its gates' inputs are known; it is cut and mended, and runs again,
-so that the next block sees what it will really get.
+Each block runs twice: once to be watched, so that its gates' inputs are known; then it is cut and mended, and runs
+again, so that the next block sees what it will really get.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -16,7 +16,8 @@ from transformers import PreTrainedModel
 
 from jobs.shapes import ModelShape
 from worker.engine import adapters, reconstruction, surgery
-from worker.engine.architectures import Family, Kind
+from worker.engine.architectures import Family, Kind, Member
+from worker.engine.blockwise import Stream
 from worker.engine.plan import LayerPlan, Plan
 from worker.engine.reconstruction import Gram
 
@@ -36,68 +37,53 @@ def cut(
     """As `surgery.cut`, and the frozen weights of the gates are corrected on the way.
 
     Args:
-        ids_NT: calibration windows; all of them pass at once, so their number bounds the memory.
+        ids_NT: calibration windows; their hidden states stay in memory, the rest passes in pieces.
         bfloat16: whether the text flows in bfloat16; the solves never do.
     """
     training = model.training
     model.eval()
-    inputs: dict[Kind, Tensor] = {}
     left = surgery.drop_layers(model, family, before, after, optimizer)
-    blocks = zip(family.layers(model), left.layers, after.layers, strict=True)
+    blocks = list(family.layers(model))
     # Without its cache: that would keep casts of weights as they were before the cut.
-    autocast = torch.autocast(model.device.type, torch.bfloat16, enabled=bfloat16, cache_enabled=False)
-    with _hooked(list(blocks), inputs, family, shape, optimizer), autocast:
-        model.get_decoder()(input_ids=ids_NT.long().to(model.device), use_cache=False)
+    with torch.autocast(model.device.type, torch.bfloat16, enabled=bfloat16, cache_enabled=False):
+        stream = Stream(model, blocks, ids_NT)
+        for index, (block, old, new) in enumerate(zip(blocks, left.layers, after.layers, strict=True)):
+            gates = [family.gate(kind) for kind in Kind if len(new.kept(kind)) < len(old.kept(kind))]
+            if gates:
+                with _watched(block, gates) as grams:
+                    stream.visit(index)
+                _mend(block, shape, old, new, grams)
+                surgery.cut_block(block, family, shape, old, new, optimizer)
+            stream.advance(index)
     model.train(training)
 
 
 @contextmanager
-def _hooked(
-    blocks: list[tuple[nn.Module, LayerPlan, LayerPlan]],
-    inputs: dict[Kind, Tensor],
-    family: Family,
-    shape: ModelShape,
-    optimizer: Optimizer | None,
-) -> Iterator[None]:
-    """`inputs` always holds what entered the gates of the block that ran last."""
-    hooks = []
-    for block, old, new in blocks:
-        for kind in Kind:
-            gate = block.get_submodule(family.gate(kind).path)
-            hooks.append(gate.register_forward_pre_hook(partial(_remember, inputs, kind)))
-        rework = partial(_rework, inputs, family, shape, old, new, optimizer)
-        hooks.append(block.register_forward_hook(rework, with_kwargs=True))
+def _watched(block: nn.Module, gates: Sequence[Member]) -> Iterator[dict[Member, Gram]]:
+    """The Gram matrices of what enters the gates while the context is open."""
+    grams: dict[Member, Gram] = {}
+    hooks = [
+        block.get_submodule(gate.path).register_forward_pre_hook(partial(_remember, grams, gate)) for gate in gates
+    ]
     try:
-        yield
+        yield grams
     finally:
         for hook in hooks:
             hook.remove()
 
 
-def _remember(inputs: dict[Kind, Tensor], kind: Kind, gate: nn.Module, arguments: tuple[Tensor, ...]) -> None:
-    inputs[kind] = arguments[0].flatten(0, -2)
+def _remember(grams: dict[Member, Gram], member: Member, gate: nn.Module, arguments: tuple[Any, ...]) -> None:
+    inputs_NI: Tensor = arguments[0].flatten(0, -2)
+    if member not in grams:
+        grams[member] = Gram(inputs_NI.shape[1], inputs_NI.device)
+    with torch.autocast(inputs_NI.device.type, enabled=False):
+        grams[member].add(inputs_NI)
 
 
-def _rework(
-    inputs: dict[Kind, Tensor],
-    family: Family,
-    shape: ModelShape,
-    before: LayerPlan,
-    after: LayerPlan,
-    optimizer: Optimizer | None,
-    block: nn.Module,
-    arguments: tuple[Any, ...],
-    named: dict[str, Any],
-    output: Tensor,
-) -> Tensor:
-    cut_kinds = [kind for kind in Kind if len(after.kept(kind)) < len(before.kept(kind))]
-    with torch.autocast(output.device.type, enabled=False):
-        for kind in cut_kinds:
-            member = family.gate(kind)
+def _mend(block: nn.Module, shape: ModelShape, before: LayerPlan, after: LayerPlan, grams: dict[Member, Gram]) -> None:
+    for member, gram in grams.items():
+        with torch.autocast(gram.shaping_II.device.type, enabled=False):
             weight_OI = adapters.effective(block, member)
             kept_S = surgery.kept_channels(member, shape, before, after).to(weight_OI.device)
-            change_OS = reconstruction.correction(weight_OI, Gram.of(inputs[kind]), kept_S)
+            change_OS = reconstruction.correction(weight_OI, gram, kept_S)
             adapters.add_to_frozen(block, member, kept_S, change_OS)
-    surgery.cut_block(block, family, shape, before, after, optimizer)
-    again: Tensor = block.forward(*arguments, **named)
-    return again

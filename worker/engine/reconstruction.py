@@ -1,9 +1,9 @@
 """Making up for what is cut: the kept input channels of o_proj and down_proj take over what the removed ones carried.
 
-Legend: O output channels, S kept and P removed input channels, N tokens.
+Legend: O output channels, I input channels, S of them kept and P removed, N tokens, M of them.
 """
 
-from dataclasses import dataclass
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -17,23 +17,33 @@ HELD_OUT = 8
 """One in so many tokens judges the solution instead of shaping it."""
 
 
-@dataclass(frozen=True)
 class Gram:
-    """Second moments of a layer's inputs, uncentred, in float64: of the tokens that shape, and of those that judge."""
+    """Second moments of a layer's inputs, uncentred, in float64: of the tokens that shape, and of those that judge.
 
-    shaping_II: Tensor
-    judging_II: Tensor
+    Inputs are added as they come; one token in `HELD_OUT` judges, whatever the pieces. Products are taken in float32
+    (PyTorch's default keeps TF32 out of them), sums over pieces in float64.
+    """
+
+    def __init__(self, channels: int, device: torch.device) -> None:
+        self.shaping_II = torch.zeros(channels, channels, dtype=torch.float64, device=device)
+        self.judging_II = torch.zeros_like(self.shaping_II)
+        self._tokens = 0
 
     @classmethod
-    def of(cls, inputs_NI: Tensor) -> "Gram":
-        """From the inputs themselves, summed in float32 and kept in float64."""
-        judging = torch.arange(len(inputs_NI), device=inputs_NI.device) % HELD_OUT == 0
-        return cls(_gram(inputs_NI[~judging]), _gram(inputs_NI[judging]))
+    def of(cls, inputs_NI: Tensor) -> Self:
+        """From all the inputs at once."""
+        gram = cls(inputs_NI.shape[1], inputs_NI.device)
+        gram.add(inputs_NI)
+        return gram
 
-
-def _gram(inputs_NI: Tensor) -> Tensor:
-    exact_NI = inputs_NI.float()
-    return (exact_NI.T @ exact_NI).double()
+    def add(self, inputs_NI: Tensor) -> None:
+        """Take in some more tokens."""
+        number_N = torch.arange(self._tokens, self._tokens + len(inputs_NI), device=inputs_NI.device)
+        judging_N = number_N % HELD_OUT == 0
+        self._tokens += len(inputs_NI)
+        for sums_II, chosen_N in ((self.shaping_II, ~judging_N), (self.judging_II, judging_N)):
+            chosen_MI = inputs_NI[chosen_N].float()
+            sums_II += chosen_MI.T @ chosen_MI
 
 
 def correction(weight_OI: Tensor, gram: Gram, kept_S: Tensor) -> Tensor:

@@ -1,0 +1,78 @@
+"""Running a decoder one block at a time: all windows pass one block before the next begins, a few at once.
+
+So memory holds the hidden states of all windows and what a few of them need inside one block, never more.
+
+Legend: N windows, B of them in a batch, T tokens, D hidden channels.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+BATCH_TOKENS = 4096
+"""Tokens inside a block at once: enough to fill the arithmetic units."""
+
+Arguments = tuple[tuple[Any, ...], dict[str, Any]]
+"""What a block is given beside the hidden states: masks, position embeddings, each family its own."""
+
+
+class Stream:
+    """The hidden states of all windows on their way through the blocks."""
+
+    def __init__(self, model: PreTrainedModel, blocks: Sequence[nn.Module], ids_NT: Tensor) -> None:
+        """Embeds the windows: they stand before the first of `blocks`, which are all blocks of `model`, in order."""
+        self._blocks = blocks
+        self._hidden: list[Tensor] = []
+        self._arguments: dict[int, list[Arguments]] = {}
+        for ids_BT in ids_NT.split(max(1, BATCH_TOKENS // ids_NT.shape[1])):
+            hidden_BTD, arguments = _before_blocks(model, blocks, ids_BT)
+            self._hidden.append(hidden_BTD)
+            # They depend on the batch's size, not on its text.
+            self._arguments.setdefault(len(ids_BT), arguments)
+
+    def visit(self, index: int) -> None:
+        """Have all windows run through a block, only to be watched: they stand before it again."""
+        for hidden_BTD in self._hidden:
+            self._run(index, hidden_BTD)
+
+    def advance(self, index: int) -> None:
+        """Have all windows run through a block, after which they stand before the next."""
+        for place, hidden_BTD in enumerate(self._hidden):
+            self._hidden[place] = self._run(index, hidden_BTD)
+
+    def _run(self, index: int, hidden_BTD: Tensor) -> Tensor:
+        rest, named = self._arguments[len(hidden_BTD)][index]
+        after_BTD: Tensor = self._blocks[index](hidden_BTD, *rest, **named)
+        return after_BTD
+
+
+def _before_blocks(
+    model: PreTrainedModel, blocks: Sequence[nn.Module], ids_BT: Tensor
+) -> tuple[Tensor, list[Arguments]]:
+    """What the first block is given, and what else each block is: the decoder runs, its blocks only pass on."""
+    found: list[tuple[Tensor, Arguments]] = []
+    with _passing_on(blocks, found):
+        model.get_decoder()(input_ids=ids_BT.long().to(model.device), use_cache=False)
+    return found[0][0], [arguments for _, arguments in found]
+
+
+@contextmanager
+def _passing_on(blocks: Sequence[nn.Module], found: list[tuple[Tensor, Arguments]]) -> Iterator[None]:
+    def forward(hidden_BTD: Tensor, *rest: Any, **named: Any) -> Tensor:
+        found.append((hidden_BTD, (rest, named)))
+        return hidden_BTD
+
+    own = [block.__dict__.get("forward") for block in blocks]
+    for block in blocks:
+        block.forward = forward
+    try:
+        yield
+    finally:
+        for block, before in zip(blocks, own, strict=True):
+            if before is None:
+                del block.forward
+            else:
+                block.forward = before
