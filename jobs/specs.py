@@ -45,6 +45,11 @@ class ScheduleSpec(Spec):
     warmup_fraction: float = Field(0.1, ge=0, lt=1)
     cooldown_fraction: float = Field(0.5, ge=0, lt=1)
     prune_every_steps: int = Field(10, ge=1)
+    cut: Literal["every_event", "last_event", "after_training"] = Field(
+        "every_event",
+        description="When removed units really leave the model, which makes steps quicker and memory smaller; until "
+        "then their weights are zero, with the same result.",
+    )
 
     @model_validator(mode="after")
     def _leaves_a_window(self) -> Self:

@@ -20,6 +20,7 @@ from worker.engine.architectures import Family, Kind, Member
 from worker.engine.blockwise import Stream
 from worker.engine.plan import LayerPlan, Plan
 from worker.engine.reconstruction import Gram
+from worker.engine.surgery import RemoveUnits
 
 
 @torch.no_grad()
@@ -33,12 +34,15 @@ def cut(
     ids_NT: Tensor,
     *,
     bfloat16: bool,
+    remove: RemoveUnits = surgery.cut_block,
 ) -> None:
     """As `surgery.cut`, and the frozen weights of the gates are corrected on the way.
 
     Args:
+        before: what the model physically has; with `silence_block`, units that are zero already are among it.
         ids_NT: calibration windows; their hidden states stay in memory, the rest passes in pieces.
         bfloat16: whether the text flows in bfloat16; the solves never do.
+        remove: how units leave a block.
     """
     training = model.training
     model.eval()
@@ -53,7 +57,7 @@ def cut(
                 with _watched(block, gates) as grams:
                     stream.visit(index)
                 _mend(block, shape, old, new, grams)
-                surgery.cut_block(block, family, shape, old, new, optimizer)
+                remove(block, family, shape, old, new, optimizer)
             stream.advance(index)
     model.train(training)
 

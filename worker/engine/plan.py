@@ -73,6 +73,25 @@ Scores = Mapping[Kind, Sequence[Tensor]]
 kept."""
 
 
+def only_layers(of: Plan, like: Plan) -> Plan:
+    """`of` without the layers that `like` does not have."""
+    stay = {layer.index for layer in like.layers}
+    return Plan(tuple(layer for layer in of.layers if layer.index in stay))
+
+
+def restrict(scores: Scores, before: Plan, after: Plan) -> Scores:
+    """The scores of the units of `before` without those that `after` has no longer."""
+    places = {layer.index: place for place, layer in enumerate(before.layers)}
+    return {
+        kind: [
+            layers[place][positions(before.layers[place].kept(kind), layer.kept(kind))]
+            for layer in after.layers
+            for place in [places[layer.index]]
+        ]
+        for kind, layers in scores.items()
+    }
+
+
 def narrow(current: Plan, scores: Scores, target: Widths) -> Plan:
     """Keep the highest-scored units, `target` of them in every layer.
 

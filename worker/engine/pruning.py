@@ -34,6 +34,7 @@ class IterativePruning(TrainerCallback):
     ) -> None:
         """`calibration`: text to reconstruct with, shuffled; as much of it is used as a cut needs."""
         self.plan = Plan.dense(shape)
+        self._present = self.plan  # what the model physically has: more than the plan where the cut comes later
         self._model = model
         self._family = family
         self._shape = shape
@@ -61,13 +62,16 @@ class IterativePruning(TrainerCallback):
         last = schedule.last_event(state.max_steps, self._spec.schedule)
         if step > last:
             return
-        self._average.add(self._lora_scores() if self._gradients is None else self._gradients.take())
+        scores = self._lora_scores() if self._gradients is None else self._gradients.take()
+        self._average.add(plan.restrict(scores, self._present, self.plan))
         if schedule.is_event(step, state.max_steps, self._spec.schedule):
             fraction = schedule.fraction(step, state.max_steps, self._spec.schedule)
             kept = widths.between(self._shape, self._target, fraction, round_ffn_to=self._spec.round_ffn_to)
             if kept != self.plan.widths:
-                self._cut(kept, optimizer)
+                self._remove(kept, optimizer, for_real=self._spec.schedule.cut == "every_event")
         if step == last:
+            if self._spec.schedule.cut == "last_event":
+                self._cut(optimizer)
             if self._gradients is not None:
                 self._gradients.close()
             self._reporter.phase("recovering")
@@ -79,17 +83,27 @@ class IterativePruning(TrainerCallback):
         ]
         return {kind: [scores[kind] for scores in per_layer] for kind in Kind}
 
-    def _cut(self, kept: Widths, optimizer: torch.optim.Optimizer) -> None:
+    def _remove(self, kept: Widths, optimizer: torch.optim.Optimizer, *, for_real: bool) -> None:
         self._reporter.phase("pruning")
         before, self.plan = self.plan, plan.narrow(self.plan, self._average.value(), kept)
-        case = self._model, self._family, self._shape, before, self.plan, optimizer
+        case = self._model, self._family, self._shape, self._present, self.plan, optimizer
         if self._spec.reconstruction.enabled:
             ids_NT = self._calibration.ids_NT[: self._windows_for(before.widths)]
-            compensated_cut.cut(*case, ids_NT, bfloat16=training.uses_bfloat16(self._spec.train))
-        else:
+            remove = surgery.cut_block if for_real else surgery.silence_block
+            bfloat16 = training.uses_bfloat16(self._spec.train)
+            compensated_cut.cut(*case, ids_NT, bfloat16=bfloat16, remove=remove)
+        elif for_real:
             surgery.cut(*case)
+        else:
+            surgery.silence(*case)
+        self._present = self.plan if for_real else plan.only_layers(self._present, self.plan)
         self._average.keep(before, self.plan)
         self._reporter.pruned(kept, widths.ratio(self._shape, kept))
+
+    def _cut(self, optimizer: torch.optim.Optimizer | None) -> None:
+        """What was silenced leaves."""
+        surgery.cut(self._model, self._family, self._shape, self._present, self.plan, optimizer)
+        self._present = self.plan
 
     def _windows_for(self, kept: Widths) -> int:
         """How many windows a least-squares solve over so many channels needs."""
@@ -98,11 +112,12 @@ class IterativePruning(TrainerCallback):
         return math.ceil(tokens / self._calibration.ids_NT.shape[1])
 
     def finished(self) -> Plan:
-        """The final plan.
+        """The final plan, which the model now physically is.
 
         Raises:
             TargetUnreachable: training ended before the last event.
         """
         if self.plan.widths != self._target:
             raise errors.TargetUnreachable(f"Training ended at {self.plan.widths}, before {self._target} was reached.")
+        self._cut(None)
         return self.plan

@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 from jobs.shapes import ModelShape
+from worker.engine import plan
 from worker.engine.architectures import Kind, Member
-from worker.engine.plan import Plan, Scores, positions
+from worker.engine.plan import Plan, Scores
 
 Norm = Literal["l1", "l2"]
 
@@ -98,13 +99,7 @@ class RunningAverage:
 
     def keep(self, before: Plan, after: Plan) -> None:
         """Forget the layers and units that `after` has no longer."""
-        places = {layer.index: place for place, layer in enumerate(before.layers)}
-        for kind, sums in self._sums.items():
-            self._sums[kind] = [
-                sums[place][positions(before.layers[place].kept(kind), layer.kept(kind))]
-                for layer in after.layers
-                for place in [places[layer.index]]
-            ]
+        self._sums = {kind: list(sums) for kind, sums in plan.restrict(self._sums, before, after).items()}
 
 
 def layer_scores(members: Iterator[tuple[Member, Adapted]], shape: ModelShape, *, norm: Norm) -> dict[Kind, Tensor]:

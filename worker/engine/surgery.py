@@ -1,5 +1,6 @@
 """Cutting a model while it trains: removed rows and columns leave the frozen weights, the factors and the optimizer."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -9,7 +10,10 @@ from torch.optim import Optimizer
 from jobs.shapes import ModelShape
 from worker.engine import adapters
 from worker.engine.architectures import Family, Member
-from worker.engine.plan import LayerPlan, Plan, channels, positions
+from worker.engine.plan import LayerPlan, Plan, channels, only_layers, positions
+
+RemoveUnits = Callable[[nn.Module, Family, ModelShape, LayerPlan, LayerPlan, Optimizer | None], None]
+"""What is done to one block: `cut_block`, or `silence_block` where the cut is to come later."""
 
 
 def cut(
@@ -29,6 +33,21 @@ def cut(
         cut_block(block, family, shape, old, new, optimizer)
 
 
+def silence(
+    model: nn.Module, family: Family, shape: ModelShape, present: Plan, after: Plan, optimizer: Optimizer | None
+) -> None:
+    """As `cut`, but only whole layers leave: elsewhere the rows and columns of removed units become zero and stay.
+
+    What is zero on all sides gets no gradient and adds nothing to any score, so that it needs no mask to remain so.
+
+    Args:
+        present: what the model physically has.
+    """
+    left = drop_layers(model, family, present, after, optimizer)
+    for block, old, new in zip(family.layers(model), left.layers, after.layers, strict=True):
+        silence_block(block, family, shape, old, new, optimizer)
+
+
 def drop_layers(model: nn.Module, family: Family, before: Plan, after: Plan, optimizer: Optimizer | None) -> Plan:
     """Take out the blocks that `after` has no longer; `before` without them."""
     stay = {layer.index for layer in after.layers}
@@ -41,7 +60,7 @@ def drop_layers(model: nn.Module, family: Family, before: Plan, after: Plan, opt
         elif optimizer is not None:
             _forget(optimizer, set(block.parameters()))
     model.set_submodule(family.blocks, nn.ModuleList(kept))
-    return Plan(tuple(layer for layer in before.layers if layer.index in stay))
+    return only_layers(before, after)
 
 
 def _forget(optimizer: Optimizer, parameters: set[nn.Parameter]) -> None:
@@ -69,6 +88,23 @@ def cut_block(
         adapters.resized(block, member)
 
 
+def silence_block(
+    block: nn.Module,
+    family: Family,
+    shape: ModelShape,
+    present: LayerPlan,
+    after: LayerPlan,
+    optimizer: Optimizer | None,
+) -> None:
+    """The same for one block, as `silence` does it."""
+    for member in family.members:
+        for parameter, axis in adapters.parameters(block, member):
+            gone = torch.ones(parameter.shape[axis], dtype=torch.bool)
+            gone[kept_channels(member, shape, present, after)] = False
+            moments = {} if optimizer is None else optimizer.state.get(parameter, {})
+            _zero(parameter, axis, gone.nonzero().flatten().to(parameter.device), moments)
+
+
 def kept_channels(member: Member, shape: ModelShape, before: LayerPlan, after: LayerPlan) -> Tensor:
     """Where the channels that stay stand among those that are there now."""
     keep = positions(before.kept(member.kind), after.kept(member.kind))
@@ -84,3 +120,10 @@ def _select(parameter: Tensor, axis: int, kept: Tensor, moments: dict[str, Any])
     for name, value in moments.items():
         if isinstance(value, Tensor) and value.shape == whole:
             moments[name] = value.index_select(axis, kept)
+
+
+@torch.no_grad()
+def _zero(parameter: Tensor, axis: int, gone: Tensor, moments: dict[str, Any]) -> None:
+    for tensor in (parameter, parameter.grad, *moments.values()):
+        if isinstance(tensor, Tensor) and tensor.shape == parameter.shape:
+            tensor.index_fill_(axis, gone, 0)

@@ -1,0 +1,27 @@
+"""Cutting at every event, at the last one or after training: the same model in the end."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.worker.engine.runs import prune, spec_of
+
+
+@pytest.mark.parametrize("criterion", ["mask_gradient", "lora_gradient"])
+@pytest.mark.parametrize("reconstruction", [True, False], ids=["reconstructed", "plain"])
+def test_when_units_are_cut_for_real_changes_nothing_but_rounding(
+    small_model: Path, tmp_path: Path, reconstruction: bool, criterion: str
+) -> None:
+    settings: Any = {"reconstruction": {"enabled": reconstruction}, "score": {"criterion": criterion}}
+    at_every_event = prune(small_model, spec_of(**settings), tmp_path)
+    assert len([event for event in at_every_event.events if event["type"] == "prune"]) >= 3
+
+    for cut in ("last_event", "after_training"):
+        later = prune(small_model, spec_of(schedule={"cut": cut}, **settings), tmp_path)
+
+        assert later.plan == at_every_event.plan
+        assert later.losses == pytest.approx(at_every_event.losses, rel=1e-4)
+        assert later.state.keys() == at_every_event.state.keys()
+        for name, tensor in later.state.items():
+            assert (tensor - at_every_event.state[name]).abs().max() <= 1e-3 * tensor.abs().max(), name
