@@ -61,9 +61,10 @@ class ScheduleSpec(Spec):
 class ScoreSpec(Spec):
     """How the importance of a unit is measured while the adapters train."""
 
-    criterion: Literal["mask_gradient", "lora_gradient"] = Field(
-        "mask_gradient",
-        description="mask_gradient: exact squared gradient of each unit's mask, per sequence. "
+    criterion: Literal["mask_fisher", "mask_gradient", "lora_gradient"] = Field(
+        "mask_fisher",
+        description="mask_fisher: exact gradient of each unit's mask, squared per sequence and summed. "
+        "mask_gradient: the same gradient summed over all sequences, then |x|. "
         "lora_gradient: first order, estimated from the LoRA factors and their gradients, as published.",
     )
     norm: Literal["l1", "l2"] = Field("l1", description="lora_gradient: sum of |x| or of x² over a unit's entries.")

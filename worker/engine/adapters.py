@@ -1,6 +1,8 @@
 """LoRA on every linear layer of every block, through peft: attached, read out for scoring, merged."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import torch
@@ -12,9 +14,30 @@ from transformers import PreTrainedModel, set_seed
 from jobs import errors
 from jobs.specs import LoraSpec
 from worker.engine.architectures import Family, Member
-from worker.engine.scores import Adapted
 
 ADAPTER = "default"
+
+
+@dataclass(frozen=True)
+class Factors:
+    """The two factors of an adapter, or their gradients. O outputs, I inputs, R rank."""
+
+    a_RI: Tensor
+    b_OR: Tensor
+
+
+@dataclass(frozen=True)
+class Adapted:
+    """A frozen weight with its factors, to be read in parts; `frozen` gives some rows of W as it is stored."""
+
+    frozen: Callable[[slice], Tensor]
+    factors: Factors
+    scale: float
+
+    def rows(self, part: slice) -> Tensor:
+        """(rows, I) float32: some rows of the weight that the layer acts with, W + scale · B A."""
+        a_RI, b_oR = self.factors.a_RI.float(), self.factors.b_OR[part].float()
+        return torch.addmm(self.frozen(part).float(), b_oR, a_RI, alpha=self.scale)
 
 
 def attach(model: PreTrainedModel, family: Family, spec: LoraSpec, *, seed: int) -> PeftModel:
@@ -33,18 +56,22 @@ def attach(model: PreTrainedModel, family: Family, spec: LoraSpec, *, seed: int)
     return adapted
 
 
-def read(block: nn.Module, family: Family) -> Iterator[tuple[Member, Adapted]]:
-    """Weights, factors and gradients of one block's members; to be called between backward and the step.
+def read(block: nn.Module, member: Member) -> Adapted:
+    """The weight and factors of one member; they follow the training, so they are to be used at once."""
+    frozen, a, b, scale = _modules(block, member)
+    return Adapted(partial(_frozen_rows, frozen), Factors(a.weight.detach(), b.weight.detach()), scale)
+
+
+def gradients(block: nn.Module, member: Member) -> Factors:
+    """The gradients of a member's factors; to be called between backward and the step.
 
     Raises:
-        LossNotFinite: a gradient is missing, NaN or infinite.
+        LossNotFinite: a gradient is missing.
     """
-    for member in family.members:
-        frozen, a, b, scale = _modules(block, member)
-        if a.weight.grad is None or b.weight.grad is None:
-            raise errors.LossNotFinite(f"{member.path} got no gradient.")
-        factors = a.weight.detach(), b.weight.detach(), a.weight.grad, b.weight.grad
-        yield member, Adapted(frozen.weight.detach(), *factors, scale)
+    _, a, b, _ = _modules(block, member)
+    if a.weight.grad is None or b.weight.grad is None:
+        raise errors.LossNotFinite(f"{member.path} got no gradient.")
+    return Factors(a.weight.grad, b.weight.grad)
 
 
 def parameters(block: nn.Module, member: Member) -> Iterator[tuple[Tensor, Literal[0, 1]]]:
@@ -104,3 +131,7 @@ def _modules(block: nn.Module, member: Member) -> tuple[nn.Linear, nn.Linear, nn
     assert isinstance(a, nn.Linear)
     assert isinstance(b, nn.Linear)
     return frozen, a, b, layer.scaling[ADAPTER]
+
+
+def _frozen_rows(frozen: nn.Linear, part: slice) -> Tensor:
+    return frozen.weight.detach()[part]

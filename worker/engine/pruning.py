@@ -10,12 +10,12 @@ from jobs import errors, widths
 from jobs.shapes import ModelShape
 from jobs.specs import LoraPruneSpec
 from jobs.widths import Widths
-from worker.engine import adapters, compensated_cut, plan, schedule, surgery, training
-from worker.engine.architectures import Family, Kind
-from worker.engine.mask_gradients import MaskGradients
+from worker.engine import compensated_cut, plan, schedule, surgery, training
+from worker.engine.architectures import Family
 from worker.engine.plan import Plan
 from worker.engine.reporter import Reporter
-from worker.engine.scores import RunningAverage, layer_scores
+from worker.engine.scores.running_average import RunningAverage
+from worker.engine.scores.scorer import Scorer
 from worker.engine.windows import Windows
 
 
@@ -29,6 +29,7 @@ class IterativePruning(TrainerCallback):
         shape: ModelShape,
         target: Widths,
         spec: LoraPruneSpec,
+        scorer: Scorer,
         calibration: Windows,
         reporter: Reporter,
     ) -> None:
@@ -43,7 +44,7 @@ class IterativePruning(TrainerCallback):
         self._calibration = calibration
         self._reporter = reporter
         self._average = RunningAverage(spec.score.ema)
-        self._gradients = MaskGradients(model, family, shape) if spec.score.criterion == "mask_gradient" else None
+        self._scorer = scorer
 
     def on_pre_optimizer_step(
         self,
@@ -53,17 +54,13 @@ class IterativePruning(TrainerCallback):
         optimizer: torch.optim.Optimizer | None = None,
         **_: Any,
     ) -> None:
-        """Score with the gradients of this step, then cut if it is time.
-
-        Gradients may have been clipped before: a common factor drops out of normalised scores.
-        """
+        """Score with what this step told, then cut if it is time."""
         assert optimizer is not None
         step = state.global_step + 1
         last = schedule.last_event(state.max_steps, self._spec.schedule)
         if step > last:
             return
-        scores = self._lora_scores() if self._gradients is None else self._gradients.take()
-        self._average.add(plan.restrict(scores, self._present, self.plan))
+        self._average.add(plan.restrict(self._scorer.take(self._present), self._present, self.plan))
         if schedule.is_event(step, state.max_steps, self._spec.schedule):
             fraction = schedule.fraction(step, state.max_steps, self._spec.schedule)
             kept = widths.between(self._shape, self._target, fraction, round_ffn_to=self._spec.round_ffn_to)
@@ -72,16 +69,8 @@ class IterativePruning(TrainerCallback):
         if step == last:
             if self._spec.schedule.cut == "last_event":
                 self._cut(optimizer)
-            if self._gradients is not None:
-                self._gradients.close()
+            self._scorer.close()
             self._reporter.phase("recovering")
-
-    def _lora_scores(self) -> plan.Scores:
-        per_layer = [
-            layer_scores(adapters.read(block, self._family), self._shape, norm=self._spec.score.norm)
-            for block in self._family.layers(self._model)
-        ]
-        return {kind: [scores[kind] for scores in per_layer] for kind in Kind}
 
     def _remove(self, kept: Widths, optimizer: torch.optim.Optimizer, *, for_real: bool) -> None:
         self._reporter.phase("pruning")

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from jobs import widths
 from jobs.specs import LoraPruneSpec
-from worker.engine import adapters, base_models, training
+from worker.engine import adapters, base_models, scores, training
 from worker.engine.architectures import family
 from worker.engine.plan import Plan
 from worker.engine.pruning import IterativePruning
@@ -57,7 +57,8 @@ def prune(model_folder: Path, spec: LoraPruneSpec, work: Path) -> Run:
     windows = text(base)
     adapted = adapters.attach(model, family(shape), spec.lora, seed=0)
     target = widths.uniform(shape, spec.ratio, scope=spec.scope, round_ffn_to=spec.round_ffn_to)
-    pruning = IterativePruning(model, family(shape), shape, target, spec, windows, reporter)
+    scorer = scores.start(model, family(shape), shape, spec.score)
+    pruning = IterativePruning(model, family(shape), shape, target, spec, scorer, windows, reporter)
     training.train(adapted, windows, spec.train, seed=0, folder=work, reporter=reporter, callbacks=[pruning])
     plan = pruning.finished()
     losses = [event["loss"] for event in events if event["type"] == "progress"]

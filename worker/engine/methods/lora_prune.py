@@ -3,12 +3,13 @@
 Source: LoRAPrune, Zhang et al. 2024, arXiv:2305.18403. Where we differ: units are KV groups, so grouped queries hold;
 every layer keeps the same widths and none is exempt, so the result is a stock configuration; units are cut away while
 training goes on, not masked, so that steps get faster; the target is met exactly at the last event, counted in
-parameters; unless asked otherwise units are scored by the exact gradients of their masks (see `mask_gradients`), not by
-the paper's proxy, which here leaves out its quadratic term (see `scores`); each cut is compensated by least squares.
+parameters; unless asked otherwise units are scored by the exact gradients of their masks (`scores.mask_gradient`), not
+by the paper's proxy, which here leaves out its quadratic term (`scores.lora_gradient`); each cut is compensated by
+least squares.
 """
 
 from jobs.specs import LoraPruneSpec
-from worker.engine import adapters, training, verification
+from worker.engine import adapters, scores, training, verification
 from worker.engine.methods.outcome import Outcome, Task
 from worker.engine.pruning import IterativePruning
 
@@ -18,7 +19,10 @@ def run(task: Task, spec: LoraPruneSpec) -> Outcome:
     task.reporter.phase("scoring")
     adapted = adapters.attach(task.model, task.family, spec.lora, seed=task.seed)
     calibration = task.windows.shuffled(task.seed)
-    pruning = IterativePruning(task.model, task.family, task.shape, task.target, spec, calibration, task.reporter)
+    scorer = scores.start(task.model, task.family, task.shape, spec.score)
+    pruning = IterativePruning(
+        task.model, task.family, task.shape, task.target, spec, scorer, calibration, task.reporter
+    )
     training.train(
         adapted,
         task.windows,

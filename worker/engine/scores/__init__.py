@@ -1,0 +1,25 @@
+"""One file per criterion; this `match` is complete by the type checker's word."""
+
+from typing import assert_never
+
+from torch import nn
+
+from jobs.shapes import ModelShape
+from jobs.specs import ScoreSpec
+from worker.engine.architectures import Family
+from worker.engine.scores.lora_gradient import LoraGradient
+from worker.engine.scores.mask_gradient import MaskGradient
+from worker.engine.scores.scorer import Scorer
+
+
+def start(model: nn.Module, family: Family, shape: ModelShape, spec: ScoreSpec) -> Scorer:
+    """Begin to score a bare `...ForCausalLM` with adapters; `shape` is the untouched model's."""
+    match spec.criterion:
+        case "mask_fisher":
+            return MaskGradient(model, family, shape, order="fisher")
+        case "mask_gradient":
+            return MaskGradient(model, family, shape, order="first")
+        case "lora_gradient":
+            return LoraGradient(model, family, shape, norm=spec.norm)
+        case _:
+            assert_never(spec.criterion)

@@ -1,0 +1,103 @@
+"""How important each unit is, read from the LoRA factors and their gradients.
+
+Legend: O output channels, I input channels, R rank, U units; o, a chunk of O.
+"""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from jobs.shapes import ModelShape
+from worker.engine import adapters
+from worker.engine.adapters import Adapted, Factors
+from worker.engine.architectures import Family, Kind, Member
+from worker.engine.plan import Plan, Scores
+from worker.engine.scores import chunks, comparison, entries
+from worker.engine.scores.entries import Norm
+from worker.engine.scores.scorer import Scorer
+
+
+class LoraGradient(Scorer):
+    """First-order importance by the gradient of the effective weight, as far as the gradients of its factors tell it.
+
+    Each matrix is seen through factors of its own size, so the L2-normalised scores of a layer's matrices are added, as
+    published. The layer as a whole then gets the weight that its matrices had before, so that layers of one kind can be
+    held against each other; kinds have no common unit.
+
+    Source: LoRAPrune, arXiv:2305.18403, eq. 8-10.
+    """
+
+    measures_loss = True
+
+    def __init__(self, model: nn.Module, family: Family, shape: ModelShape, *, norm: Norm) -> None:
+        self._model = model
+        self._family = family
+        self._shape = shape
+        self._norm = norm
+
+    @torch.no_grad()
+    def take(self, plan: Plan) -> Scores:
+        """As promised. Distributed training has averaged the gradients already.
+
+        Raises:
+            LossNotFinite: a gradient is missing.
+        """
+        blocks = list(self._family.layers(self._model))
+        scores = {kind: [combined(self._members(block, kind)) for block in blocks] for kind in Kind}
+        return comparison.of_one_length_per_kind(scores)
+
+    def _members(self, block: nn.Module, kind: Kind) -> list[Tensor]:
+        """What each matrix of a kind says, (U,) each."""
+        return [
+            unit_scores(
+                adapters.read(block, member),
+                adapters.gradients(block, member),
+                member,
+                shape=self._shape,
+                norm=self._norm,
+            )
+            for member in self._family.of(kind)
+        ]
+
+
+def combined(members: Sequence[Tensor]) -> Tensor:
+    """The sum of normalised scores, at the mean weight that they had before; (U,)."""
+    lengths = [score_U.norm() for score_U in members]
+    normalised = [
+        score_U / torch.where(length > 0, length, 1) for score_U, length in zip(members, lengths, strict=True)
+    ]
+    return torch.stack(normalised).sum(dim=0) * torch.stack(lengths).mean()
+
+
+def unit_scores(adapted: Adapted, gradients: Factors, member: Member, shape: ModelShape, *, norm: Norm) -> Tensor:
+    """(U,) float32: the importance of each unit as this one matrix sees it."""
+    channels = channel_scores(adapted, gradients, member.axis, norm=norm)
+    return channels.view(-1, member.channels(shape)).sum(dim=1)
+
+
+def channel_scores(
+    adapted: Adapted, gradients: Factors, axis: Literal[0, 1], *, norm: Norm, chunk: int | None = None
+) -> Tensor:
+    """First-order importance of each channel on `axis`: Σ |Ĝ ∘ (W + s·BA)| over its entries (or squares, `l2`).
+
+    Ĝ = ∇B·A + B·∇A stands for the gradient of the effective weight. The paper's third term, ∇B·∇A, is left out: it
+    grows with the square of the gradient, so that its weight would depend on loss scaling and clipping.
+
+    Args:
+        chunk: rows at once, if not what suits the device.
+    Returns:
+        (channels,) float32. Its scale carries no meaning across matrices.
+    Source: arXiv:2305.18403, eq. 8-10.
+    """
+    # One product instead of two: [∇B B] [A; ∇A] = ∇B·A + B·∇A.
+    left = torch.cat([gradients.b_OR, adapted.factors.b_OR], dim=1).float()
+    right = torch.cat([adapted.factors.a_RI, gradients.a_RI], dim=0).float()
+
+    def taylor(part: slice) -> Tensor:
+        return (left[part] @ right).mul_(adapted.rows(part))
+
+    size = left.shape[0], right.shape[1]
+    rows = chunk or chunks.rows(size[1], left.device)
+    return entries.channel_sums(taylor, size, axis, norm=norm, chunk=rows)

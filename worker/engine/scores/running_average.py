@@ -1,0 +1,51 @@
+"""Scores averaged over the steps."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from worker.engine.architectures import Kind
+from worker.engine.plan import Plan, Scores, restrict
+from worker.engine.scores import processes
+
+
+class RunningAverage:
+    """Exponential average of scores with bias correction, so that the first steps are not pulled to zero."""
+
+    def __init__(self, decay: float) -> None:
+        self._decay = decay
+        self._steps = 0
+        self._sums: dict[Kind, list[Tensor]] = {}
+
+    def add(self, scores: Scores) -> None:
+        """Take in the scores of one step."""
+        self._steps += 1
+        for kind, layers in scores.items():
+            sums = self._sums.setdefault(kind, [torch.zeros_like(score_U) for score_U in layers])
+            for total_U, score_U in zip(sums, layers, strict=True):
+                total_U.mul_(self._decay).add_(score_U, alpha=1 - self._decay)
+
+    def value(self) -> Scores:
+        """The average, float32, on the CPU, the same in all processes."""
+        correction = 1 - self._decay**self._steps
+        agreed = iter(processes.as_first([total_U for sums in self._sums.values() for total_U in sums]))
+        return {kind: [(next(agreed) / correction).cpu() for _ in sums] for kind, sums in self._sums.items()}
+
+    def keep(self, before: Plan, after: Plan) -> None:
+        """Forget the layers and units that `after` has no longer."""
+        self._sums = {kind: list(layers) for kind, layers in restrict(self._sums, before, after).items()}
+
+    def state(self) -> dict[str, Tensor]:
+        """All there is to remember, for a checkpoint."""
+        sums = {f"{kind}.{place}": total_U for kind, sums in self._sums.items() for place, total_U in enumerate(sums)}
+        return {"steps": torch.tensor(self._steps), **sums}
+
+    def restore(self, state: Mapping[str, Tensor], device: torch.device) -> None:
+        """Go on from what `state` gave."""
+        self._steps = int(state["steps"])
+        self._sums = {}
+        for kind in Kind:
+            places = sum(name.startswith(f"{kind}.") for name in state)
+            if places:
+                self._sums[kind] = [state[f"{kind}.{place}"].to(device, copy=True) for place in range(places)]

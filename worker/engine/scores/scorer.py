@@ -1,0 +1,33 @@
+"""What every criterion looks like to those who prune by it."""
+
+from typing import ClassVar, Protocol
+
+from worker.engine.plan import Plan, Scores
+
+
+class Scorer(Protocol):
+    """One criterion at work on one bare `...ForCausalLM` with adapters.
+
+    It may hook the model from its construction to `close`. It holds nothing from one step to the next: what must
+    survive a checkpoint is in the running average. What differs between processes is summed over them in `take`, so
+    that all of them get the same scores.
+    """
+
+    measures_loss: ClassVar[bool]
+    """Whether a score estimates what the loss would lose: then scores of different layers, and of kinds where `take`
+    says so, can be held against each other, per parameter. Otherwise only within a layer, or `standardised`."""
+
+    def take(self, plan: Plan) -> Scores:
+        """What the model as it is now, cut to `plan`, earned since the last call.
+
+        To be called once per optimizer step, between its last backward pass and the step itself. Gradients may be
+        scaled or clipped by a factor common to all: it drops out. So does the number of tokens by which a loss is
+        divided, as long as it is the same for all micro-batches of the step.
+
+        Returns:
+            float32 tensors on the model's device.
+        """
+
+    def close(self) -> None:
+        """Leave the model as it was."""
+        return
