@@ -109,16 +109,18 @@ def add_to_frozen(block: nn.Module, member: Member, columns: Tensor, change: Ten
 
 
 def merged_state(model: PreTrainedModel, family: Family) -> dict[str, Tensor]:
-    """The state dict of the bare model with its factors merged in float32: W + s·BA.
+    """The state dict of the bare model, on the CPU, with its factors merged in float32: W + s·BA.
 
-    Tensors without factors keep their dtype and are not copied.
+    Tensors without factors keep their dtype; where they lie on the CPU already they are not copied.
     """
     state = {
-        name.replace(".base_layer.", "."): tensor for name, tensor in model.state_dict().items() if ".lora_" not in name
+        name.replace(".base_layer.", "."): tensor.cpu()
+        for name, tensor in model.state_dict().items()
+        if ".lora_" not in name
     }
     for index, block in enumerate(family.layers(model)):
         for member in family.members:
-            state[f"{family.blocks}.{index}.{member.path}.weight"] = effective(block, member)
+            state[f"{family.blocks}.{index}.{member.path}.weight"] = effective(block, member).cpu()
     return state
 
 

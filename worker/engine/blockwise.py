@@ -5,7 +5,7 @@ So memory holds the hidden states of all windows and what a few of them need ins
 Legend: N windows, B of them in a batch, T tokens, D hidden channels.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -49,24 +49,11 @@ class Stream:
         return after_BTD
 
 
-def _before_blocks(
-    model: PreTrainedModel, blocks: Sequence[nn.Module], ids_BT: Tensor
-) -> tuple[Tensor, list[Arguments]]:
-    """What the first block is given, and what else each block is: the decoder runs, its blocks only pass on."""
-    found: list[tuple[Tensor, Arguments]] = []
-    with _passing_on(blocks, found):
-        model.get_decoder()(input_ids=ids_BT.long().to(model.device), use_cache=False)
-    return found[0][0], [arguments for _, arguments in found]
-
-
 @contextmanager
-def _passing_on(blocks: Sequence[nn.Module], found: list[tuple[Tensor, Arguments]]) -> Iterator[None]:
-    def forward(hidden_BTD: Tensor, *rest: Any, **named: Any) -> Tensor:
-        found.append((hidden_BTD, (rest, named)))
-        return hidden_BTD
-
+def forwarding(blocks: Sequence[nn.Module], forwards: Sequence[Callable[..., Tensor]]) -> Iterator[None]:
+    """Have each block run another function in place of its own while the context is open."""
     own = [block.__dict__.get("forward") for block in blocks]
-    for block in blocks:
+    for block, forward in zip(blocks, forwards, strict=True):
         block.forward = forward
     try:
         yield
@@ -76,3 +63,18 @@ def _passing_on(blocks: Sequence[nn.Module], found: list[tuple[Tensor, Arguments
                 del block.forward
             else:
                 block.forward = before
+
+
+def _before_blocks(
+    model: PreTrainedModel, blocks: Sequence[nn.Module], ids_BT: Tensor
+) -> tuple[Tensor, list[Arguments]]:
+    """What the first block is given, and what else each block is: the decoder runs, its blocks only pass on."""
+    found: list[tuple[Tensor, Arguments]] = []
+
+    def pass_on(hidden_BTD: Tensor, *rest: Any, **named: Any) -> Tensor:
+        found.append((hidden_BTD, (rest, named)))
+        return hidden_BTD
+
+    with forwarding(blocks, [pass_on] * len(blocks)):
+        model.get_decoder()(input_ids=ids_BT.long().to(model.device), use_cache=False)
+    return found[0][0], [arguments for _, arguments in found]

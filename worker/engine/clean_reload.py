@@ -1,7 +1,9 @@
 """`python -m worker.engine.clean_reload FOLDER PROBE ANSWER`: load a folder as any user would, and answer a probe."""
 
 import json
+import os
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -10,23 +12,23 @@ import transformers
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
-from worker import process
+from worker.engine import verification
 
 GREEDY_TOKENS = 8
 
 
 def main(folder: Path, probe: Path, answer: Path) -> None:
-    """Compare logits in float32, and generate a few tokens with a KV cache."""
+    """Compare logits in float64, and generate a few tokens with a KV cache, in the dtype of the files."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     loaded: Any = AutoModelForCausalLM.from_pretrained(
-        folder, dtype=torch.float32, device_map=device, trust_remote_code=False, output_loading_info=True
+        folder, dtype="auto", device_map=device, trust_remote_code=False, output_loading_info=True
     )
     model, loading = loaded
     model.eval()
     request = load_file(probe)
     ids_BT = request["ids"].to(device)
+    logits_BTV = verification.exact_answers(model, ids_BT)
     with torch.inference_mode():
-        logits_BTV = model(input_ids=ids_BT, use_cache=False).logits.float().cpu()
         written_BT = model.generate(
             ids_BT[:1], max_new_tokens=GREEDY_TOKENS, min_new_tokens=GREEDY_TOKENS, do_sample=False, use_cache=True
         )
@@ -43,6 +45,11 @@ def main(folder: Path, probe: Path, answer: Path) -> None:
     )
 
 
+def _end_with(lifeline: int) -> None:
+    os.read(lifeline, 1)
+    os._exit(os.EX_SOFTWARE)
+
+
 if __name__ == "__main__":
-    process.die_with_parent()
+    threading.Thread(target=_end_with, args=(sys.stdin.fileno(),), daemon=True).start()
     main(*map(Path, sys.argv[1:4]))

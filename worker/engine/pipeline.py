@@ -1,5 +1,6 @@
 """The whole story of a job: load, measure, train and prune, cut, write, reload, measure again, report."""
 
+import gc
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -106,6 +107,7 @@ def compress(spec: JobSpec, inputs: Inputs, out: Path, work: Path, reporter: Rep
         probe_BT = verification.probe(job.held_out)
         outcome = methods.run(_task(job, model, probe_BT), spec.method)
     del model
+    gc.collect()  # the Trainer and its callbacks hold each other, and the model with them
     merged_difference, certificate = _publishable(job, outcome, probe_BT, out)
     with job.phase("evaluating"):
         measured = measurement.of_result(
@@ -209,6 +211,7 @@ def _publishable(job: Job, outcome: Outcome, probe_BT: Tensor, out: Path) -> tup
         base_config = job.base.stock_config()
         config = export.stock_config(base_config, shape, outcome.plan.widths)
         model = export.assemble(config, outcome.state)
+        outcome.state.clear()  # the model holds them now, and is to be rounded without a second copy
         logits_BTV = verification.exact_answers(model, probe_BT)
         difference = verification.check_cut(outcome.logits_BTV, logits_BTV)
         export.round_weights(model, job.output_dtype)
@@ -216,8 +219,7 @@ def _publishable(job: Job, outcome: Outcome, probe_BT: Tensor, out: Path) -> tup
             model, job.tokenizer, job.base.generation_config(), out, max_shard_bytes=job.spec.output.max_shard_bytes
         )
         # A file in 16 bits must answer as the rounded weights do.
-        export.round_weights(model, torch.float32)
-        expected_BTV = verification.answers(model, probe_BT)
+        expected_BTV = verification.exact_answers(model, probe_BT)
     del model
     with job.phase("verifying"):
         return difference, verification.certify(out, probe_BT, expected_BTV, job.work)

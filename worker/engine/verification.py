@@ -4,7 +4,10 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import torch
@@ -12,12 +15,12 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from jobs import errors
-from worker import process
+from worker.engine import blockwise
 from worker.engine.windows import Windows
 
 TOLERANCE = 1e-4
-"""Largest difference of a logit that rounding explains: between two runs of the same weights as it stands, between the
-model in training and the merged one as a part of the largest logit (a file holds each merged weight to 24 bits)."""
+"""Largest difference of a logit that rounding explains: between two models of the same weights as it stands, between
+the model in training and the merged one as a part of the largest logit (a merged weight has 24 bits)."""
 
 PROBE_WINDOWS, PROBE_TOKENS = 2, 64
 
@@ -37,7 +40,7 @@ def probe(windows: Windows) -> Tensor:
     return windows.ids_NT[:PROBE_WINDOWS, :PROBE_TOKENS].long()
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def answers(model: nn.Module, ids_BT: Tensor) -> Tensor:
     """(B, T, V) logits in the model's dtype, on the CPU."""
     device = next(model.parameters()).device
@@ -46,15 +49,47 @@ def answers(model: nn.Module, ids_BT: Tensor) -> Tensor:
 
 
 def exact_answers(model: nn.Module, ids_BT: Tensor) -> Tensor:
-    """(B, T, V) logits of a float32 model, computed in float64; the model is float32 again afterwards.
+    """(B, T, V) logits computed in float64, on the CPU; the model stays as it is.
 
-    In float32 the order of sums alone moves the logits of a 30-layer model by 3e-3 between masked and sliced.
+    In float32 the order of sums alone moves the logits of a 30-layer model by 3e-3 between masked and sliced. Only one
+    block at a time, and what lies outside the blocks, is held in float64, on the accelerator if there is one: the
+    model itself may lie on the CPU, in 16 bits or fewer.
     """
-    nn.Module.to(model, torch.float64)
-    try:
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    # The longest list is that of the blocks; any other part of the model would do, and need more memory.
+    lists = [list(part) for part in model.modules() if isinstance(part, nn.ModuleList)]
+    blocks = max(lists, key=len)
+    inside = {id(tensor) for block in blocks for tensor in _tensors(block)}
+    outside = [tensor for tensor in _tensors(model) if id(tensor) not in inside]
+    with blockwise.forwarding(blocks, [_exactly(block, device) for block in blocks]), _in_float64(outside, device):
         return answers(model, ids_BT)
+
+
+def _exactly(block: nn.Module, device: torch.device) -> Callable[..., Tensor]:
+    forward = block.forward
+
+    def exact(*arguments: object, **named: object) -> Tensor:
+        with _in_float64(_tensors(block), device):
+            after: Tensor = forward(*arguments, **named)
+            return after
+
+    return exact
+
+
+@contextmanager
+def _in_float64(tensors: Iterable[Tensor], device: torch.device) -> Iterator[None]:
+    held = [(tensor, tensor.data) for tensor in tensors]
+    try:
+        for tensor, data in held:
+            tensor.data = data.to(device, torch.float64 if data.is_floating_point() else data.dtype)
+        yield
     finally:
-        nn.Module.to(model, torch.float32)
+        for tensor, data in held:
+            tensor.data = data
+
+
+def _tensors(module: nn.Module) -> Iterator[Tensor]:
+    return chain(module.parameters(), module.buffers())
 
 
 def check_cut(trained_BTV: Tensor, cut_BTV: Tensor) -> float:
@@ -75,6 +110,9 @@ def check_cut(trained_BTV: Tensor, cut_BTV: Tensor) -> float:
 def certify(folder: Path, ids_BT: Tensor, expected_BTV: Tensor, work: Path) -> Certificate:
     """Reload `folder` in a clean process, with stock classes and no remote code, and compare its logits.
 
+    Args:
+        expected_BTV: `exact_answers` of the model that was written.
+
     Raises:
         VerificationFailed: it does not load, lacks or invents a weight, answers differently, or cannot generate.
     """
@@ -82,13 +120,15 @@ def certify(folder: Path, ids_BT: Tensor, expected_BTV: Tensor, work: Path) -> C
     if torch.cuda.is_available():
         torch.cuda.empty_cache()  # what this process holds in reserve, the clean one could not have
     save_file({"ids": ids_BT.contiguous(), "logits": expected_BTV.contiguous()}, request)
-    run = subprocess.run(
-        [sys.executable, "-P", "-m", "worker.engine.clean_reload", str(folder), str(request), str(answer)],
-        env=os.environ | {"HF_HUB_OFFLINE": "1", process.SUPERVISOR: str(os.getpid())},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    with _lifeline() as lifeline:
+        run = subprocess.run(
+            [sys.executable, "-P", "-m", "worker.engine.clean_reload", str(folder), str(request), str(answer)],
+            env=os.environ | {"HF_HUB_OFFLINE": "1"},
+            stdin=lifeline,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
     request.unlink()
     if run.returncode != 0:
         reason = run.stderr.strip().splitlines()[-1:] or [f"exit code {run.returncode}"]
@@ -101,3 +141,14 @@ def certify(folder: Path, ids_BT: Tensor, expected_BTV: Tensor, work: Path) -> C
             f"Reloaded, a logit differs by {found['max_abs_difference']:.3g}, more than {TOLERANCE:g}."
         )
     return Certificate(found["max_abs_difference"], found["transformers"], found["torch"], found["greedy_tokens"])
+
+
+@contextmanager
+def _lifeline() -> Iterator[int]:
+    """The end of a pipe that closes when this process ends, in whatever way: who reads it knows then."""
+    end, held = os.pipe()
+    try:
+        yield end
+    finally:
+        os.close(end)
+        os.close(held)

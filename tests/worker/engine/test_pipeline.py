@@ -222,8 +222,8 @@ def test_a_tampered_checkpoint_is_not_certified(done: Result, tmp_path: Path) ->
     shutil.copytree(folder, tampered)
     model = AutoModelForCausalLM.from_pretrained(folder).eval()
     ids_BT = torch.randint(model.config.vocab_size, (2, 32))
-    expected_BTV = verification.answers(model, ids_BT)
-    assert verification.certify(tampered, ids_BT, expected_BTV, tmp_path).max_abs_difference <= 1e-5
+    expected_BTV = verification.exact_answers(model, ids_BT)
+    assert verification.certify(tampered, ids_BT, expected_BTV, tmp_path).max_abs_difference <= 1e-9
     weights = load_file(tampered / "model.safetensors")
     weights["model.layers.0.mlp.down_proj.weight"] *= 1.01
     (tampered / "model.safetensors").unlink()

@@ -34,6 +34,5 @@ def run(task: Task, spec: LoraPruneSpec) -> Outcome:
     )
     plan = pruning.finished()
     task.reporter.phase("merging")
-    model = task.model.float().eval()
-    logits_BTV = verification.exact_answers(model, task.probe_BT)
-    return Outcome(plan, adapters.merged_state(model, task.family), logits_BTV)
+    logits_BTV = verification.exact_answers(task.model, task.probe_BT)
+    return Outcome(plan, adapters.merged_state(task.model, task.family), logits_BTV)

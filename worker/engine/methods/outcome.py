@@ -33,7 +33,7 @@ class Task:
 class Outcome:
     """The decision, the weights that are left, and how the model in training answered the probe.
 
-    `state` is the bare model's, float32 where it was trained; `logits_BTV` are `exact_answers`.
+    `state` is the bare model's, on the CPU, float32 where it was trained; `logits_BTV` are `exact_answers`.
     """
 
     plan: Plan
