@@ -15,12 +15,10 @@ def check(spec: JobSpec, door: Door) -> Plan | None:
         PruneryError: with the JSON Pointer of the field to change, if that helps.
     """
     _refuse_nul(spec.model_dump(mode="json"))
-    train = spec.method.train
-    with at("/dataset"):
-        datasets.check(spec.dataset, door, window=train.sequence_length)
-    if spec.evaluation.dataset is not None:
-        with at("/evaluation/dataset"):
-            datasets.check(spec.evaluation.dataset, door, window=spec.evaluation.window or train.sequence_length)
+    train, windows = spec.method.train, _windows(spec)
+    for place, source in spec.texts.items():
+        with at(place):
+            datasets.check(source, door, window=windows.get(place, 1))
     with at("/base_model"):
         shape = base_models.shape(spec.base_model, door)
     if shape is None:
@@ -30,10 +28,22 @@ def check(spec: JobSpec, door: Door) -> Plan | None:
     if spec.evaluation.window is not None:
         with at("/evaluation/window"):
             shapes.check_sequence_length(shape, spec.evaluation.window)
+    for number, protocol in enumerate(spec.evaluation.perplexities):
+        with at(f"/evaluation/perplexities/{number}/window"):
+            shapes.check_sequence_length(shape, protocol.window)
     method = spec.method
     with at("/method/ratio"):
         kept = widths.uniform(shape, method.ratio, scope=method.scope, round_ffn_to=method.round_ffn_to)
     return outline(shape, kept)
+
+
+def _windows(spec: JobSpec) -> dict[str, int]:
+    """The tokens that a text must fill at least once, by the place of the text."""
+    trained = spec.method.train.sequence_length
+    return {"/dataset": trained, "/evaluation/dataset": spec.evaluation.window or trained} | {
+        f"/evaluation/perplexities/{number}/dataset": protocol.window
+        for number, protocol in enumerate(spec.evaluation.perplexities)
+    }
 
 
 def _refuse_nul(value: object, place: tuple[object, ...] = ()) -> None:

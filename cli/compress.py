@@ -72,7 +72,7 @@ def _spec(recipe: Recipe) -> JobSpec:
     for parent, key, path in list(uploads(recipe)):
         parent[key] = moved(parent[key], {"source": "local", "path": str(path)})
     spec = check(recipe)
-    for pointer, source in (("/dataset", spec.dataset), ("/evaluation/dataset", spec.evaluation.dataset)):
+    for pointer, source in spec.texts.items():
         if isinstance(source, FileData):
             error = FieldError(
                 pointer=f"{pointer}/source", code="no_service", detail="only a service has uploaded files"

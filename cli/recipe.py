@@ -15,8 +15,13 @@ from jobs.errors import FieldError, InvalidSpec
 
 Recipe = dict[str, Any]
 
-# Where a recipe names a text.
-DATA_FIELDS = (("dataset",), ("evaluation", "dataset"))
+# Where a recipe names a text; `*` is every member of a list.
+DATA_FIELDS = (
+    ("dataset",),
+    ("evaluation", "dataset"),
+    ("evaluation", "perplexities", "*", "dataset"),
+    ("evaluation", "multiple_choice", "*", "dataset"),
+)
 
 
 def read(file: Path) -> Recipe:
@@ -42,9 +47,9 @@ def with_sources(recipe: Recipe, folder: Path) -> Recipe:
         recipe["base_model"] = model_source(model, folder)
     elif isinstance(model, dict):
         _absolute(model, folder)
-    for parent, key in _data_fields(recipe):
+    for pointer, parent, key in _data_fields(recipe):
         if isinstance(parent[key], str):
-            parent[key] = data_source(parent[key], folder, pointer=_pointer(parent is recipe))
+            parent[key] = data_source(parent[key], folder, pointer=pointer)
         else:
             _absolute(parent[key], folder)
     return recipe
@@ -131,11 +136,10 @@ def uploads(recipe: Recipe) -> Iterator[tuple[Recipe, str, Path]]:
     Raises:
         InvalidSpec: such a text has no path, or its file does not exist.
     """
-    for parent, key in _data_fields(recipe):
+    for pointer, parent, key in _data_fields(recipe):
         source = parent[key]
         if not isinstance(source, dict) or source.get("source") != "upload":
             continue
-        pointer = _pointer(parent is recipe)
         if not isinstance(source.get("path"), str):
             raise _wrong_path(f"{pointer}/path", "An upload needs the path of a file.", "")
         _must_exist(Path(source["path"]), f"{pointer}/path")
@@ -147,17 +151,21 @@ def moved(data: Recipe, place: Recipe) -> Recipe:
     return place | {key: value for key, value in data.items() if key not in ("source", "path")}
 
 
-def _data_fields(recipe: Recipe) -> Iterator[tuple[Recipe, str]]:
+def _data_fields(recipe: Recipe) -> Iterator[tuple[str, Recipe, str]]:
+    """The texts that are named: the pointer to each, and the object and the key that name it."""
     for path in DATA_FIELDS:
-        parent: Any = recipe
+        parents: list[tuple[str, Any]] = [("", recipe)]
         for name in path[:-1]:
-            parent = parent.get(name) if isinstance(parent, dict) else None
-        if isinstance(parent, dict) and parent.get(path[-1]) is not None:
-            yield parent, path[-1]
+            parents = [member for pointer, parent in parents for member in _members(pointer, parent, name)]
+        for pointer, parent in parents:
+            if isinstance(parent, dict) and parent.get(path[-1]) is not None:
+                yield f"{pointer}/{path[-1]}", parent, path[-1]
 
 
-def _pointer(is_training: bool) -> str:
-    return "/dataset" if is_training else "/evaluation/dataset"
+def _members(pointer: str, value: Any, name: str) -> list[tuple[str, Any]]:
+    if name == "*":
+        return [(f"{pointer}/{place}", member) for place, member in enumerate(value)] if isinstance(value, list) else []
+    return [(f"{pointer}/{name}", value.get(name))] if isinstance(value, dict) else []
 
 
 def _absolute(source: Any, folder: Path) -> None:

@@ -17,7 +17,7 @@ PruneryError
 ├── DatasetError                the text to train or evaluate on cannot be used
 │   └── DatasetNotFound, DatasetEmpty, DatasetInvalid, DatasetTooShort
 ├── PlanError                   what was asked cannot be planned
-│   └── SequenceTooLong, TargetUnreachable
+│   └── SequenceTooLong, TargetUnreachable, EvaluationImpossible
 └── RunError                    the job started and could not go on
     ├── LossNotFinite
     ├── ScoreNotFinite
@@ -33,18 +33,7 @@ the same request may succeed later.
 
 from typing import ClassVar
 
-from pydantic import BaseModel, ConfigDict
-
-
-class FieldError(BaseModel):
-    """One wrong field of a request, by JSON Pointer (RFC 6901)."""
-
-    model_config = ConfigDict(frozen=True)
-
-    pointer: str
-    code: str
-    detail: str
-    suggestion: str | float | int | None = None
+from jobs.fields import FieldError as FieldError  # named from here by those who raise
 
 
 class PruneryError(Exception):
@@ -236,6 +225,12 @@ class TargetUnreachable(PlanError):
     """No widths within the rounding asked give the ratio asked."""
 
     code = "target_unreachable"
+
+
+class EvaluationImpossible(PlanError):
+    """What is to be measured cannot be: a task that nobody knows, or an extra that is not installed."""
+
+    code = "evaluation_impossible"
 
 
 class RunError(PruneryError):

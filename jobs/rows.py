@@ -7,7 +7,10 @@ from typing import Any
 
 from jobs import errors
 
-EXPECTED = 'a row is {"text": …}, {"prompt": …, "completion": …} or {"messages": [{"role": …, "content": …}, …]}'
+EXPECTED = (
+    'a row is {"text": …}, {"prompt": …, "completion": …}, {"messages": [{"role": …, "content": …}, …]} '
+    'or, to evaluate on, {"query": …, "choices": […, …], "gold": 0}'
+)
 
 
 @dataclass(frozen=True)
@@ -32,7 +35,16 @@ class ChatRow:
     messages: tuple[dict[str, str], ...]
 
 
-Row = TextRow | PromptRow | ChatRow
+@dataclass(frozen=True)
+class ChoiceRow:
+    """A question with answers to choose from, `gold` being the place of the right one; it is never learned."""
+
+    query: str
+    choices: tuple[str, ...]
+    gold: int
+
+
+Row = TextRow | PromptRow | ChatRow | ChoiceRow
 
 
 def from_json(value: Mapping[str, Any] | Any, number: int) -> Row:
@@ -52,6 +64,8 @@ def from_json(value: Mapping[str, Any] | Any, number: int) -> Row:
     if _is_conversation(value.get("messages")):
         messages = ({"role": message["role"], "content": message["content"]} for message in value["messages"])
         return ChatRow(tuple(messages))
+    if _is_question(value):
+        return ChoiceRow(value["query"], tuple(value["choices"]), value["gold"])
     keys = ", ".join(sorted(map(str, value))) or "none"
     raise errors.DatasetInvalid(f"Row {number} has another shape (its keys: {keys}).", hint=EXPECTED)
 
@@ -75,6 +89,19 @@ def read_jsonl(lines: Iterable[str]) -> Iterator[Row]:
         if type(row) is not first:
             raise errors.DatasetInvalid(f"Row {number} is a {type(row).__name__}, the first a {first.__name__}.")
         yield row
+
+
+def _is_question(value: Mapping[str, Any]) -> bool:
+    query, choices, gold = value.get("query"), value.get("choices"), value.get("gold")
+    return (
+        isinstance(query, str)
+        and bool(query.strip())
+        and isinstance(choices, list)
+        and len(choices) >= 2
+        and all(isinstance(choice, str) and choice for choice in choices)
+        and type(gold) is int
+        and 0 <= gold < len(choices)
+    )
 
 
 def _is_conversation(value: Any) -> bool:

@@ -4,7 +4,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from jobs.sources import DataSource, ModelSource, Spec, Text
+from jobs.evaluations import EvaluationSpec
+from jobs.sources import DataSource, ModelSource, Spec
 
 UnitKind = Literal["attention_heads", "mlp_channels"]
 
@@ -97,20 +98,6 @@ class LoraPruneSpec(Spec, title="LoRAPrune"):
 MethodSpec = LoraPruneSpec
 
 
-class EvaluationSpec(Spec):
-    """What is measured, before and after."""
-
-    dataset: DataSource | None = Field(None, description="Held-out text; else a part of the training data is held out.")
-    validation_split: float = Field(0.05, gt=0, lt=0.5, description="Part of the rows held out if no dataset is named.")
-    window: int | None = Field(None, ge=8, description="Tokens per perplexity window; sequence_length if not given.")
-    max_windows: int = Field(64, ge=1, le=1_000_000)
-    finetuned_reference: bool = Field(
-        True, description="Also train the dense model in the same way, without pruning: the fair comparison."
-    )
-    benchmark: bool = Field(True, description="Measure prefill and decode speed, dense against pruned.")
-    prompts: tuple[Text, ...] = Field((), max_length=16, description="Continued by both models, greedily.")
-
-
 class OutputSpec(Spec):
     """What is published."""
 
@@ -133,3 +120,16 @@ class JobSpec(Spec):
     output: OutputSpec = OutputSpec()
     seed: int = Field(42, ge=0, lt=2**32)
     metadata: dict[MetadataKey, MetadataValue] = Field(default_factory=dict, max_length=16)
+
+    @property
+    def texts(self) -> dict[str, DataSource]:
+        """Every text that the job reads, by the JSON Pointer of the field that names it."""
+        asked = self.evaluation
+        named = {"/dataset": self.dataset}
+        if asked.dataset is not None:
+            named["/evaluation/dataset"] = asked.dataset
+        for number, protocol in enumerate(asked.perplexities):
+            named[f"/evaluation/perplexities/{number}/dataset"] = protocol.dataset
+        for number, task in enumerate(asked.multiple_choice):
+            named[f"/evaluation/multiple_choice/{number}/dataset"] = task.dataset
+        return named

@@ -21,11 +21,12 @@ def fetch(spec: JobSpec, folder: Path) -> Inputs:
         BaseModelNotFound, DatasetNotFound: there is nothing at the place named.
         StorageUnavailable, OutOfDisk
     """
-    held_out = spec.evaluation.dataset
+    texts = {place: _data(source, folder / place.strip("/")) for place, source in spec.texts.items()}
     return Inputs(
         model=_model(spec.base_model, folder / "base"),
-        training=_data(spec.dataset, folder / "training"),
-        held_out=None if held_out is None else _data(held_out, folder / "held_out"),
+        training=texts["/dataset"],
+        held_out=texts.get("/evaluation/dataset"),
+        texts=texts,
     )
 
 

@@ -139,6 +139,16 @@ PLANS = {
         "/method/train/sequence_length",
     ),
     "window too long": ({"evaluation": {"window": 1025}}, "sequence_too_long", "/evaluation/window"),
+    "window of a protocol too long": (
+        {"evaluation": {"perplexities": [{"name": "a", "dataset": TEXT, "window": 1025}]}},
+        "sequence_too_long",
+        "/evaluation/perplexities/0/window",
+    ),
+    "questions that are not there": (
+        {"evaluation": {"multiple_choice": [{"name": "a", "dataset": of_hub("acme/nothing")}]}},
+        "dataset_not_found",
+        "/evaluation/multiple_choice/0/dataset/id",
+    ),
     "unreachable": (
         {"method__scope": ["mlp_channels"], "method__ratio": 0.8},
         "target_unreachable",

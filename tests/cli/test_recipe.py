@@ -68,6 +68,17 @@ def test_paths_of_a_recipe_are_relative_to_its_file(folder: Path) -> None:
     }
 
 
+def test_every_text_of_a_recipe_may_be_a_file(folder: Path) -> None:
+    found = recipe.with_sources(
+        {"evaluation": {"multiple_choice": [{"name": "a"}, {"dataset": "train.jsonl"}]}}, folder
+    )
+    ((_, _, path),) = recipe.uploads(found)
+    assert path == folder / "train.jsonl"
+    with pytest.raises(InvalidSpec) as caught:
+        recipe.with_sources({"evaluation": {"perplexities": [{"dataset": "nowhere.txt"}]}}, folder)
+    assert caught.value.errors[0].pointer == "/evaluation/perplexities/0/dataset"
+
+
 @pytest.mark.parametrize(
     ("content", "words"),
     [

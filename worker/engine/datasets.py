@@ -2,19 +2,22 @@
 
 import json
 import random
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
+from typing import TypeGuard, TypeVar
 
 from transformers import PreTrainedTokenizerBase
 
 from jobs import errors, rows
-from jobs.rows import Row
+from jobs.rows import ChoiceRow, Row, TextRow
 from jobs.sources import HubData, LocalData
 from worker.engine import windows
 from worker.engine.windows import Windows
 
 JSON_LINES = (".jsonl", ".ndjson", ".json")
+
+R = TypeVar("R", TextRow, ChoiceRow)
 
 Reachable = LocalData | HubData
 """Sources that the engine reads itself; others are brought to this machine first."""
@@ -26,16 +29,53 @@ def read(source: Reachable, tokenizer: PreTrainedTokenizerBase, *, length: int, 
     Raises:
         DatasetNotFound, DatasetEmpty, DatasetInvalid, DatasetTooShort
     """
-    match source:
-        case LocalData(path=path) if Path(path).suffix not in JSON_LINES:
-            return windows.pack(windows.encode_text(_text(source), tokenizer), length)
-        case LocalData():
-            found: Iterable[Row] = _json_rows(source)
-        case HubData():
-            found = _hub_rows(source)
-    shuffled = list(islice(found, source.max_samples))
+    if is_plain(source):
+        return windows.pack(windows.encode_text(_text(source), tokenizer), length)
+    shuffled = _rows(source)
     random.Random(seed).shuffle(shuffled)
     return windows.pack(windows.encode_rows(shuffled, tokenizer), length)
+
+
+def joined(source: Reachable, separator: str) -> str:
+    """A whole text: a plain one as it stands, rows in their order with `separator` between them.
+
+    Raises:
+        DatasetNotFound, DatasetEmpty
+        DatasetInvalid: the rows are not texts.
+    """
+    if is_plain(source):
+        return "".join(_text(source))
+    return separator.join(row.text for row in _of_kind(TextRow, source, "a perplexity protocol needs rows with `text`"))
+
+
+def questions(source: Reachable) -> list[ChoiceRow]:
+    """Multiple-choice questions, in their order.
+
+    Raises:
+        DatasetNotFound, DatasetEmpty
+        DatasetInvalid: the rows are not questions.
+    """
+    return _of_kind(ChoiceRow, source, "a multiple-choice task needs rows with `query`, `choices` and `gold`")
+
+
+def is_plain(source: Reachable) -> TypeGuard[LocalData]:
+    """Whether it is one text, not rows."""
+    return isinstance(source, LocalData) and Path(source.path).suffix not in JSON_LINES
+
+
+def _rows(source: Reachable) -> list[Row]:
+    found = _hub_rows(source) if isinstance(source, HubData) else _json_rows(source)
+    return list(islice(found, source.max_samples))
+
+
+def _of_kind(kind: type[R], source: Reachable, wanted: str) -> list[R]:
+    found = _rows(source)
+    if not found:
+        raise errors.DatasetEmpty("There are no rows in the data set.")
+    fitting = [row for row in found if isinstance(row, kind)]
+    if len(fitting) < len(found):
+        raise errors.DatasetInvalid(f"The rows have another shape: {wanted}.")
+    return fitting
 
 
 def _text(source: LocalData) -> Iterator[str]:

@@ -1,21 +1,57 @@
-"""What the written folder is worth, measured beside the dense model in the same run."""
+"""What the written folder is worth, measured beside the dense model in the same run and the same dtype."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from jobs import errors
-from jobs.specs import JobSpec
-from worker.engine import base_models, evaluation, speed
+from jobs.evaluations import EvaluationSpec
+from jobs.rows import ChoiceRow
+from worker.engine import (
+    agreement,
+    base_models,
+    datasets,
+    evaluation,
+    harness,
+    multiple_choice,
+    protocols,
+    side_by_side,
+    speed,
+)
+from worker.engine.agreement import Agreement
 from worker.engine.base_models import BaseModel
+from worker.engine.harness import Scores
 from worker.engine.plan import Plan
-from worker.engine.speed import Speed
+from worker.engine.protocols import Protocol
+from worker.engine.side_by_side import BOTH, Pair, Which
+from worker.engine.speed import Benchmark
 from worker.engine.windows import Windows
 
 SAMPLE_TOKENS = 48
+
+
+@dataclass(frozen=True)
+class Material:
+    """What models are measured on, read and checked before any training."""
+
+    asked: EvaluationSpec
+    tokenizer: PreTrainedTokenizerBase
+    held_out: Protocol
+    protocols: tuple[Protocol, ...]
+    questions: Mapping[str, list[ChoiceRow]]
+    seed: int
+
+
+@dataclass(frozen=True)
+class Perplexities:
+    """Of both models, by one protocol."""
+
+    protocol: Protocol
+    dense: float
+    pruned: float
 
 
 @dataclass(frozen=True)
@@ -29,57 +65,59 @@ class Sample:
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
-    """Sizes in bytes on disk at the same dtype; perplexities on the same held-out windows."""
+    """Sizes in bytes on disk at the same dtype; everything else of both models in `dtype`."""
 
+    dtype: torch.dtype
     dense_bytes: int
     pruned_bytes: int
-    dense_perplexity: float
-    finetuned_perplexity: float | None
-    pruned_perplexity: float
-    protocol: dict[str, Any]
-    speed: dict[str, Speed] | None
+    held_out: Perplexities
+    perplexities: tuple[Perplexities, ...]
+    agreement: Agreement | None
+    tasks: dict[Which, Scores]
+    benchmark: Benchmark | None
     samples: tuple[Sample, ...]
 
 
-def of_result(
-    base: BaseModel,
-    folder: Path,
-    spec: JobSpec,
-    *,
-    held_out: Windows,
-    dtype: torch.dtype,
+def prepare(
+    asked: EvaluationSpec,
+    texts: Mapping[str, datasets.Reachable],
     tokenizer: PreTrainedTokenizerBase,
-    plan: Plan,
-    dense_perplexity: float,
-    finetuned_perplexity: float | None,
-) -> Measured:
-    """Reload the folder as a user would and measure it.
+    held_out: Windows,
+    seed: int,
+) -> Material:
+    """Read all that will be asked; `texts` by the JSON Pointer of the field that names each.
+
+    Raises:
+        DatasetError, EvaluationImpossible
+    """
+    questions = {
+        task.name: datasets.questions(texts[f"/evaluation/multiple_choice/{number}/dataset"])[: asked.task_limit]
+        for number, task in enumerate(asked.multiple_choice)
+    }
+    further = tuple(protocols.prepare(asked, texts, tokenizer))
+    return Material(asked, tokenizer, protocols.held_out(held_out, asked), further, questions, seed)
+
+
+def of_result(base: BaseModel, folder: Path, material: Material, *, dtype: torch.dtype, plan: Plan) -> Measured:
+    """Reload the folder as a user would, and the dense model beside it in the dtype of the folder.
 
     Raises:
         VerificationFailed: it does not hold as many parameters as the plan says.
     """
-    asked = spec.evaluation
-    pruned = base_models.open_folder(folder).load(dtype)
-    _check_count(pruned, base, plan)
-    models = {"pruned": pruned}
-    if asked.benchmark or asked.prompts:
-        models = {"dense": base.load(dtype), "pruned": pruned}
+    pair = side_by_side.load(base, base_models.open_folder(folder), dtype)
+    _check_count(pair.pruned, base, plan)
+    asked = material.asked
+    held_out, agreed = _held_out(pair, material)
     return Measured(
+        dtype=dtype,
         dense_bytes=weight_bytes(base.folder) if base.dtype == dtype else base.shape.parameters * dtype.itemsize,
         pruned_bytes=weight_bytes(folder),
-        dense_perplexity=dense_perplexity,
-        finetuned_perplexity=finetuned_perplexity,
-        pruned_perplexity=evaluation.perplexity(pruned, held_out, asked.max_windows),
-        protocol={
-            "windows": min(len(held_out), asked.max_windows),
-            "window_tokens": held_out.ids_NT.shape[1],
-            "stride": "none: windows do not overlap",
-            "begin_of_text": "none per window",
-            "dtype": str(dtype).removeprefix("torch."),
-            "text": "evaluation.dataset" if asked.dataset else "held out of the training data",
-        },
-        speed=speed.measure(models) if asked.benchmark else None,
-        samples=tuple(_sample(prompt, models, tokenizer) for prompt in asked.prompts),
+        held_out=held_out,
+        perplexities=tuple(_perplexities(pair, protocol) for protocol in material.protocols),
+        agreement=agreed,
+        tasks={which: _tasks(pair, which, material) for which in BOTH},
+        benchmark=speed.measure(pair, asked.benchmark_case) if asked.benchmark else None,
+        samples=_samples(pair, material),
     )
 
 
@@ -95,8 +133,42 @@ def _check_count(pruned: PreTrainedModel, base: BaseModel, plan: Plan) -> None:
         raise errors.VerificationFailed(f"The written model has {found:,} parameters, the plan says {planned:,}.")
 
 
-def _sample(prompt: str, models: dict[str, PreTrainedModel], tokenizer: PreTrainedTokenizerBase) -> Sample:
-    return Sample(prompt, *(_continued(prompt, models[name], tokenizer) for name in ("dense", "pruned")))
+def _held_out(pair: Pair, material: Material) -> tuple[Perplexities, Agreement | None]:
+    if not material.asked.agreement:
+        return _perplexities(pair, material.held_out), None
+    found = agreement.measure(pair, material.held_out.windows)
+    return Perplexities(material.held_out, found.dense_perplexity, found.pruned_perplexity), found.agreement
+
+
+def _perplexities(pair: Pair, protocol: Protocol) -> Perplexities:
+    found = {}
+    for which in BOTH:
+        with pair.at_work(which) as model:
+            found[which] = evaluation.perplexity(model, protocol.windows, len(protocol.windows))
+    return Perplexities(protocol, **found)
+
+
+def _tasks(pair: Pair, which: Which, material: Material) -> Scores:
+    asked = material.asked
+    with pair.at_work(which) as model:
+        scores: Scores = {}
+        for task in asked.multiple_choice:
+            questions = material.questions[task.name]
+            found = multiple_choice.measure(model, material.tokenizer, questions, delimiter=task.delimiter)
+            scores[task.name] = asdict(found)
+        if asked.tasks:
+            scores |= harness.measure(
+                model, material.tokenizer, asked.tasks, limit=asked.task_limit, seed=material.seed
+            )
+        return scores
+
+
+def _samples(pair: Pair, material: Material) -> tuple[Sample, ...]:
+    written = {}
+    for which in BOTH:
+        with pair.at_work(which) as model:
+            written[which] = [_continued(prompt, model, material.tokenizer) for prompt in material.asked.prompts]
+    return tuple(map(Sample, material.asked.prompts, written["dense"], written["pruned"]))
 
 
 @torch.inference_mode()

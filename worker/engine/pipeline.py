@@ -2,9 +2,9 @@
 
 import gc
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,24 +16,29 @@ from jobs import errors, shapes, widths
 from jobs.specs import JobSpec
 from jobs.widths import Widths
 from worker.engine import (
+    account,
     adapters,
     base_models,
     datasets,
     evaluation,
     export,
+    harness,
     measurement,
     methods,
     papers,
-    report,
     training,
     verification,
 )
 from worker.engine.architectures import family
 from worker.engine.base_models import BaseModel
+from worker.engine.measurement import Material
 from worker.engine.methods.outcome import Outcome, Task
+from worker.engine.report import Finetuned
 from worker.engine.reporter import Reporter
 from worker.engine.verification import Certificate
 from worker.engine.windows import Windows
+
+BASELINE_WINDOWS = 8
 
 
 @dataclass(frozen=True)
@@ -43,6 +48,8 @@ class Inputs:
     model: base_models.Reachable
     training: datasets.Reachable
     held_out: datasets.Reachable | None
+    texts: Mapping[str, datasets.Reachable] = field(default_factory=dict)
+    """All texts, by the JSON Pointer of the field that names each."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +61,7 @@ class Job:
     tokenizer: PreTrainedTokenizerBase
     training: Windows
     held_out: Windows
+    material: Material
     target: Widths
     work: Path
     reporter: Reporter
@@ -100,9 +108,10 @@ def compress(spec: JobSpec, inputs: Inputs, out: Path, work: Path, reporter: Rep
     job = _prepare(spec, inputs, work, reporter)
     with job.phase("baseline_eval"):
         model = job.base.load(job.dtype)
-        dense_perplexity = job.perplexity(model)
+        # That it answers with numbers at all is worth knowing now; it is measured in full beside the pruned model.
+        evaluation.perplexity(model, job.held_out, BASELINE_WINDOWS)
     _announce(job)
-    finetuned_perplexity, model = _reference(job, model)
+    finetuned, model = _reference(job, model)
     with job.phase("scoring"):
         probe_BT = verification.probe(job.held_out)
         outcome = methods.run(_task(job, model, probe_BT), spec.method)
@@ -110,28 +119,32 @@ def compress(spec: JobSpec, inputs: Inputs, out: Path, work: Path, reporter: Rep
     gc.collect()  # the Trainer and its callbacks hold each other, and the model with them
     merged_difference, certificate = _publishable(job, outcome, probe_BT, out)
     with job.phase("evaluating"):
-        measured = measurement.of_result(
-            job.base,
-            out,
-            spec,
-            held_out=job.held_out,
-            dtype=job.output_dtype,
-            tokenizer=job.tokenizer,
-            plan=outcome.plan,
-            dense_perplexity=dense_perplexity,
-            finetuned_perplexity=finetuned_perplexity,
-        )
-    result = report.summary(job.base, spec, outcome.plan, measured, merged_difference, certificate, job.seconds)
-    papers.write(out, spec, job.base, result, outcome.plan, reporter.history)
-    return result
+        measured = measurement.of_result(job.base, out, job.material, dtype=job.output_dtype, plan=outcome.plan)
+    reporter.held_out("pruned", measured.held_out.pruned)
+    done = account.settle(
+        job.base,
+        spec,
+        tokenizer=job.tokenizer,
+        plan=outcome.plan,
+        measured=measured,
+        finetuned=finetuned,
+        merged_difference=merged_difference,
+        certificate=certificate,
+        seconds=job.seconds,
+        history=reporter.history,
+    )
+    papers.write(out, spec, job.base, done)
+    return done.summary()
 
 
 def _prepare(spec: JobSpec, inputs: Inputs, work: Path, reporter: Reporter) -> Job:
     reporter.phase("downloading_base")
+    harness.check(spec.evaluation.tasks)
     base = base_models.prepare(inputs.model, work)
     train = spec.method.train
     window = spec.evaluation.window or train.sequence_length
-    shapes.check_sequence_length(base.shape, max(train.sequence_length, window))
+    further = [protocol.window for protocol in spec.evaluation.perplexities]
+    shapes.check_sequence_length(base.shape, max([train.sequence_length, window, *further]))
     target = widths.uniform(
         base.shape, spec.method.ratio, scope=spec.method.scope, round_ffn_to=spec.method.round_ffn_to
     )
@@ -144,12 +157,14 @@ def _prepare(spec: JobSpec, inputs: Inputs, work: Path, reporter: Reporter) -> J
         held_out = held_out.resized(window)
     else:
         held_out = datasets.read(inputs.held_out, tokenizer, length=window, seed=spec.seed)
-    _check_tokens(base, tokenizer, (windows, held_out), spec.evaluation.prompts)
+    material = measurement.prepare(spec.evaluation, inputs.texts, tokenizer, held_out, spec.seed)
+    texts = [windows, held_out, *(protocol.windows for protocol in material.protocols)]
+    _check_tokens(base, tokenizer, texts, spec.evaluation.prompts)
     reporter.log(
         f"{len(windows)} training windows of {train.sequence_length} tokens, "
         f"{min(len(held_out), spec.evaluation.max_windows)} held-out windows of {held_out.ids_NT.shape[1]}."
     )
-    return Job(spec, base, tokenizer, windows, held_out, target, work, reporter, {})
+    return Job(spec, base, tokenizer, windows, held_out, material, target, work, reporter, {})
 
 
 def _check_tokens(
@@ -177,7 +192,7 @@ def _announce(job: Job) -> None:
     )
 
 
-def _reference(job: Job, model: PreTrainedModel) -> tuple[float | None, PreTrainedModel]:
+def _reference(job: Job, model: PreTrainedModel) -> tuple[Finetuned | None, PreTrainedModel]:
     """Perplexity of the dense model after the same fine-tuning, and the dense model as it was before."""
     if not job.spec.evaluation.finetuned_reference:
         return None, model
@@ -187,7 +202,9 @@ def _reference(job: Job, model: PreTrainedModel) -> tuple[float | None, PreTrain
             adapted, job.training, job.spec.method.train, seed=job.spec.seed, folder=job.work, reporter=job.reporter
         )
         # Not through `adapted`, whose forward the Trainer left in mixed precision.
-        return job.perplexity(model), adapted.unload()
+        perplexity = job.perplexity(model)
+        job.reporter.held_out("dense_finetuned", perplexity)
+        return Finetuned(perplexity=perplexity, dtype=str(job.dtype).removeprefix("torch.")), adapted.unload()
 
 
 def _task(job: Job, model: PreTrainedModel, probe_BT: Tensor) -> Task:

@@ -1,64 +1,179 @@
-"""What a job did, in numbers: the summary that the service shows."""
+"""The form of compression_report.json: what a job did, in numbers. The service shows all but its two longest parts.
 
-from dataclasses import asdict
-from typing import Any
+`python -m worker.engine.report > docs/compression_report.schema.json` renews the published schema.
+"""
 
-from jobs import widths
-from jobs.outline import outline
-from jobs.specs import JobSpec
-from worker.engine.base_models import BaseModel
-from worker.engine.measurement import Measured
-from worker.engine.plan import Plan
-from worker.engine.verification import Certificate
+import json
+from typing import Any, Literal
 
+from pydantic import BaseModel, ConfigDict, Field
 
-def summary(
-    base: BaseModel,
-    spec: JobSpec,
-    plan: Plan,
-    measured: Measured,
-    merged_difference: float,
-    certificate: Certificate,
-    seconds: dict[str, float],
-) -> dict[str, Any]:
-    """Everything but the lists of units and the loss curve. Ratios are of the block parameters."""
-    shape, kept = base.shape, plan.widths
-    finetuned = measured.finetuned_perplexity
-    return {
-        "base_model": {"name": base.name, "revision": base.revision, "licence": base.licence},
-        "requested_ratio": spec.method.ratio,
-        "achieved_ratio": widths.ratio(shape, kept),
-        "plan": outline(shape, kept).model_dump(),
-        "dense": {
-            "parameters": shape.parameters,
-            "bytes": measured.dense_bytes,
-            "perplexity": measured.dense_perplexity,
-            **_speed(measured, "dense"),
-        },
-        "dense_finetuned": None if finetuned is None else {"perplexity": finetuned},
-        "pruned": {
-            "parameters": shape.parameters - plan.removed(shape),
-            "bytes": measured.pruned_bytes,
-            "perplexity": measured.pruned_perplexity,
-            **_speed(measured, "pruned"),
-        },
-        "perplexity_change": measured.pruned_perplexity / measured.dense_perplexity - 1,
-        "perplexity_protocol": measured.protocol,
-        "merged_logit_difference": merged_difference,
-        "max_abs_logit_difference": certificate.max_abs_difference,
-        "loads_with": {
-            "transformers": certificate.transformers,
-            "torch": certificate.torch,
-            "greedy_tokens": certificate.greedy_tokens,
-        },
-        "samples": [asdict(sample) for sample in measured.samples],
-        "seconds": seconds,
-    }
+from jobs.outline import Plan as Outline
+from worker.engine.history import History
+
+VERSION: Literal[2] = 2
+
+LONGEST = {"history", "kept"}
+"""What the summary leaves out."""
 
 
-def _speed(measured: Measured, name: str) -> dict[str, float | None]:
-    speed = measured.speed[name] if measured.speed else None
-    return {
-        "prefill_tokens_per_second": speed.prefill if speed else None,
-        "decode_tokens_per_second": speed.decode if speed else None,
-    }
+class Part(BaseModel):
+    """A part of the report; what it does not describe it does not hold."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Base(Part):
+    """The model that was compressed."""
+
+    name: str = Field(description="Name or folder.")
+    revision: str | None = Field(description="Commit on the hub.")
+    licence: str | None = Field(description="As its model card states it.")
+
+
+class Figures(Part):
+    """One of the two models. Perplexity, speed and memory are taken in `perplexity_protocol.dtype`."""
+
+    parameters: int = Field(description="Parameters, tied ones once.")
+    bytes: int = Field(description="Bytes of the weight files in the output's dtype.")
+    perplexity: float = Field(description="On the held-out windows, by `perplexity_protocol`.")
+    prefill_tokens_per_second: float | None = Field(description="Reading a prompt; null if not measured.")
+    decode_tokens_per_second: float | None = Field(description="Writing with a KV cache; null if not measured.")
+    prefill_seconds: float | None = Field(description="Latency of reading the benchmark's prompt.")
+    decode_seconds_per_token: float | None = Field(description="Latency of one more token of each sequence.")
+    peak_bytes: int | None = Field(
+        description="Weights, and the most allocated beside them in the benchmark: on CUDA by tensors, on a CPU by the "
+        "process. Null if not measured."
+    )
+
+
+class Finetuned(Part):
+    """The dense model after the same fine-tuning: what pruning cost, apart from what training did."""
+
+    perplexity: float = Field(description="On the same held-out windows.")
+    dtype: str = Field(description="Of the weights while training; its adapters are beside them, not merged.")
+
+
+class Protocol(Part):
+    """All that perplexity depends on besides the model."""
+
+    name: str = Field(description="`held_out`, or as the request names it.")
+    text: str = Field(description="Where the text comes from.")
+    windows: int = Field(description="Windows read.")
+    window_tokens: int = Field(description="Tokens of each, a begin-of-text token of its own among them.")
+    predicted_tokens: int = Field(description="Tokens that the perplexity is the mean over.")
+    stride: str = Field(description="How far windows are apart, and what is not predicted.")
+    begin_of_text: str = Field(description="Whether windows, or the text, begin with a begin-of-text token.")
+    dtype: str = Field(description="In which both models run; likelihoods are taken in float32.")
+    tokenizer: str = Field(description="Class of the tokenizer.")
+    adds_begin_of_text: bool = Field(description="Whether the tokenizer puts a begin-of-text token before a text.")
+
+
+class Perplexities(Part):
+    """Both models by one further protocol."""
+
+    protocol: Protocol
+    dense: float = Field(description="Perplexity of the dense model.")
+    pruned: float = Field(description="Perplexity of the pruned model.")
+
+
+class Agreement(Part):
+    """How far the pruned model's next-token distributions are from the dense one's, on the held-out windows."""
+
+    tokens: int = Field(description="Predicted tokens.")
+    kl_mean: float = Field(description="Mean of KL(dense ‖ pruned) over the tokens, in nats, whole vocabulary.")
+    kl_median: float = Field(description="Its median.")
+    kl_p99: float = Field(description="Its 99th percentile.")
+    top1: float = Field(description="Part of the tokens at which both models find the same token likeliest.")
+
+
+class Metric(Part):
+    """One metric of a task, side by side."""
+
+    dense: float
+    pruned: float
+
+
+class Benchmark(Part):
+    """What speed and memory were measured on; figures are medians."""
+
+    batch_size: int = Field(description="Sequences at once.")
+    prompt_tokens: int = Field(description="Random tokens read at once.")
+    new_tokens: int = Field(description="Tokens written greedily, with a KV cache.")
+    rounds: int = Field(description="Timed turns of each model; the models take turns.")
+    device: str = Field(description="The accelerator's name, or `cpu`.")
+    threads: int = Field(description="Threads of PyTorch on the CPU.")
+
+
+class Reload(Part):
+    """The clean process that reloaded the published folder with stock classes and no remote code."""
+
+    transformers: str = Field(description="Its version.")
+    torch: str = Field(description="Its version.")
+    greedy_tokens: int = Field(description="Tokens that it generated with a KV cache.")
+
+
+class Sample(Part):
+    """A prompt that both models went on with, greedily."""
+
+    prompt: str
+    dense: str
+    pruned: str
+
+
+class LayerUnits(Part):
+    """The units that a layer keeps, by their places in the base model."""
+
+    index: int = Field(description="Place of the layer in the base model, from 0.")
+    kv_groups: list[int] = Field(description="KV heads, each with its query heads.")
+    ffn_channels: list[int] = Field(description="Channels between up and down projection.")
+
+
+class Report(Part):
+    """What a compression job did, in numbers. Ratios are of the block parameters (all but embeddings and head)."""
+
+    model_config = ConfigDict(title="compression_report.json")
+
+    version: Literal[2] = Field(VERSION, description="Of this form; it grows when a field changes its meaning.")
+    base_model: Base
+    method: str = Field(description="Type of the method; recipe.yaml holds all its settings.")
+    requested_ratio: float = Field(description="Part of the block parameters that was to go.")
+    achieved_ratio: float = Field(description="Part of the block parameters that went.")
+    plan: Outline = Field(description="The architecture before and after.")
+    dense: Figures
+    dense_finetuned: Finetuned | None = Field(description="Null if not asked for.")
+    pruned: Figures
+    perplexity_change: float = Field(description="Pruned over dense perplexity, less one.")
+    perplexity_protocol: Protocol = Field(description="Of the perplexities above.")
+    perplexities: list[Perplexities] = Field(description="By the further protocols asked for.")
+    agreement: Agreement | None = Field(description="Null if not asked for.")
+    tasks: dict[str, dict[str, Metric]] = Field(
+        description="Metrics by task, the request's own questions and tasks of the lm-eval harness alike; one with "
+        "`stderr` in its name is the standard error of the one without."
+    )
+    benchmark: Benchmark | None = Field(description="Null if not asked for.")
+    merged_logit_difference: float = Field(
+        description="Largest difference of a logit between the model in training and the merged, cut one, in float64."
+    )
+    max_abs_logit_difference: float = Field(
+        description="Largest difference of a logit between what was written and what a clean process read."
+    )
+    loads_with: Reload
+    versions: dict[str, str] = Field(description="Of Python and of the libraries that the numbers depend on.")
+    samples: list[Sample] = Field(description="The prompts asked for.")
+    seconds: dict[str, float] = Field(description="How long each phase took.")
+    history: History = Field(description="The course of the training; not in the summary that the service shows.")
+    kept: list[LayerUnits] = Field(description="Every layer that stays; not in the summary that the service shows.")
+
+    def summary(self) -> dict[str, Any]:
+        """Everything but the lists of units and the course of the training."""
+        return self.model_dump(mode="json", exclude=LONGEST)
+
+
+def schema() -> str:
+    """The JSON Schema, as it is published."""
+    return json.dumps(Report.model_json_schema(mode="serialization"), indent=2, ensure_ascii=False) + "\n"
+
+
+if __name__ == "__main__":
+    print(schema(), end="")  # noqa: T201

@@ -3,8 +3,10 @@
 import math
 import time
 from collections.abc import Callable
+from typing import Literal
 
 from jobs.widths import Widths
+from worker.engine.history import HeldOutPerplexity, History, PhaseStart, PruneEvent, Step
 
 Emit = Callable[[dict[str, object]], None]
 
@@ -24,12 +26,13 @@ class Reporter:
         self.current_phase = "preparing"
         self.current_step = 0
         self.sparsity = 0.0
-        self.history: list[dict[str, object]] = []
+        self.history = History()
 
     def phase(self, name: str) -> None:
         """A new phase began."""
         if name != self.current_phase:
             self.current_phase = name
+            self.history.phases.append(PhaseStart(phase=name, step=self._done_steps))
             self._emit({"type": "phase", "phase": name})
 
     def training(self, total_steps: int, sparsity_target: float) -> None:
@@ -45,7 +48,9 @@ class Reporter:
         left = self._total_steps - self._done_steps
         per_step = (time.monotonic() - self._started) / self._done_steps
         start, end = TRAINING_SHARE
-        self.history.append({"phase": self.current_phase, "loss": loss, "sparsity": self.sparsity})
+        self.history.steps.append(
+            Step(step=self._done_steps, phase=self.current_phase, loss=loss, sparsity=self.sparsity)
+        )
         self._emit(
             {
                 "type": "progress",
@@ -63,15 +68,15 @@ class Reporter:
     def pruned(self, widths: Widths, sparsity: float) -> None:
         """Units were removed, within the step that is not yet reported."""
         self.sparsity = sparsity
-        self._emit(
-            {
-                "type": "prune",
-                "step": self._done_steps + 1,
-                "sparsity": sparsity,
-                "kv_groups": widths.kv_groups,
-                "ffn_channels": widths.ffn,
-            }
+        event = PruneEvent(
+            step=self._done_steps + 1, sparsity=sparsity, kv_groups=widths.kv_groups, ffn_channels=widths.ffn
         )
+        self.history.prunes.append(event)
+        self._emit({"type": "prune", **event.model_dump(exclude_none=True)})
+
+    def held_out(self, model: Literal["dense_finetuned", "pruned"], perplexity: float) -> None:
+        """The perplexity of a model on the held-out windows was taken."""
+        self.history.perplexities.append(HeldOutPerplexity(step=self._done_steps, model=model, perplexity=perplexity))
 
     def log(self, message: str, level: str = "info") -> None:
         """A remark for the job's log."""

@@ -12,7 +12,7 @@ from torch.utils.data import Dataset
 from transformers import PreTrainedTokenizerBase
 
 from jobs import errors
-from jobs.rows import ChatRow, PromptRow, Row, TextRow
+from jobs.rows import ChatRow, ChoiceRow, PromptRow, Row, TextRow
 
 IGNORED = -100
 """The label of a token that is not learned, as PyTorch's cross-entropy has it."""
@@ -87,7 +87,7 @@ def encode_rows(rows: Iterable[Row], tokenizer: PreTrainedTokenizerBase) -> Iter
     """Each row as a document of its own, ended by the end-of-text token.
 
     Raises:
-        DatasetInvalid: chat rows, but the model has no chat template, or one that refuses them.
+        DatasetInvalid: questions, or chat rows where the model has no chat template, or one that refuses them.
     """
     end = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
     for row in rows:
@@ -99,6 +99,11 @@ def encode_rows(rows: Iterable[Row], tokenizer: PreTrainedTokenizerBase) -> Iter
                 yield tokenizer(completion, add_special_tokens=False).input_ids + end, True
             case ChatRow(messages):
                 yield _encode_chat(messages, tokenizer), True
+            case ChoiceRow():
+                raise errors.DatasetInvalid(
+                    "The rows are multiple-choice questions, which are to evaluate on, not to learn from.",
+                    hint="Name them in evaluation.multiple_choice.",
+                )
 
 
 def _encode_chat(messages: tuple[dict[str, str], ...], tokenizer: PreTrainedTokenizerBase) -> list[int]:

@@ -1,13 +1,18 @@
-"""Perplexity against its definition."""
+"""What is measured, against its definition."""
 
+import json
 import math
+from pathlib import Path
 
 import pytest
 import torch
 
 from jobs import errors
-from tests.models import random_model
+from jobs.evaluations import BenchmarkSpec, EvaluationSpec
+from tests.models import byte_tokenizer, random_model
+from worker.engine import agreement, memory, protocols, speed
 from worker.engine.evaluation import perplexity
+from worker.engine.side_by_side import Pair
 from worker.engine.windows import IGNORED, Windows
 
 
@@ -41,3 +46,75 @@ def test_an_answer_that_is_not_a_number_is_an_error() -> None:
     ids_NT = torch.randint(shape.vocab, (2, 16))
     with pytest.raises(errors.LossNotFinite):
         perplexity(model, Windows(ids_NT, ids_NT), 10)
+
+
+def test_agreement_is_its_definition_in_float64() -> None:
+    (dense, shape), (pruned, _) = random_model(seed=1), random_model(seed=2)
+    ids_NT = torch.randint(shape.vocab, (5, 12), generator=torch.Generator().manual_seed(0))
+    labels_NT = ids_NT.clone()
+    labels_NT[1, :7] = IGNORED
+    windows = Windows(ids_NT, labels_NT)
+    perplexities = [perplexity(model, windows, 5) for model in (dense, pruned)]
+    found = agreement.measure(Pair(dense, pruned, torch.device("cpu"), crowded=True), windows)
+    kl, same = [], []
+    with torch.no_grad():
+        for ids_T, labels_T in zip(ids_NT, labels_NT, strict=True):
+            log_p_TV, log_q_TV = (
+                model.double()(input_ids=ids_T[None]).logits[0].log_softmax(dim=-1) for model in (dense, pruned)
+            )
+            for position in range(11):
+                if labels_T[position + 1] != IGNORED:
+                    p_V = log_p_TV[position].exp()
+                    kl.append(float((p_V * (log_p_TV[position] - log_q_TV[position])).sum()))
+                    same.append(bool(p_V.argmax() == log_q_TV[position].argmax()))
+    assert [found.dense_perplexity, found.pruned_perplexity] == pytest.approx(perplexities, rel=1e-6)
+    assert found.agreement.tokens == len(kl)
+    assert found.agreement.kl_mean == pytest.approx(sum(kl) / len(kl), rel=1e-4)
+    assert found.agreement.kl_median == pytest.approx(sorted(kl)[(len(kl) - 1) // 2], rel=1e-4)
+    assert found.agreement.top1 == pytest.approx(sum(same) / len(same))
+
+
+def test_a_model_agrees_with_itself() -> None:
+    model, shape = random_model()
+    ids_NT = torch.randint(shape.vocab, (2, 16))
+    found = agreement.measure(Pair(model, model, torch.device("cpu"), crowded=False), Windows(ids_NT, ids_NT))
+    assert found.agreement.top1 == 1
+    assert abs(found.agreement.kl_p99) < 1e-6
+
+
+def test_a_protocol_reads_rows_as_one_text_and_begins_windows_as_asked(tmp_path: Path) -> None:
+    tokenizer = byte_tokenizer()
+    rows = ["one text", "", "and another one, so that there is more than a window of it"]
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps({"text": row}) + "\n" for row in rows))
+    asked = EvaluationSpec.model_validate(
+        {"perplexities": [{"name": "plain", "dataset": {"source": "local", "path": str(path)}, "window": 8}]}
+    )
+    texts = {"/evaluation/perplexities/0/dataset": asked.perplexities[0].dataset}
+    (plain,) = protocols.prepare(asked, texts, tokenizer)  # type: ignore[arg-type]
+    ids = tokenizer("\n\n".join(rows)).input_ids
+    assert plain.windows.ids_NT.flatten().tolist() == ids[: len(ids) // 8 * 8]
+    assert plain.predicted_tokens == len(ids) // 8 * 7
+    with_begin = asked.perplexities[0].model_copy(update={"begin_of_text": True, "max_windows": 2})
+    with pytest.raises(errors.EvaluationImpossible, match="begin-of-text"):
+        protocols.cut("\n\n".join(rows), with_begin, tokenizer)
+    tokenizer.bos_token = "<|end|>"
+    found = protocols.cut("\n\n".join(rows), with_begin, tokenizer).ids_NT
+    assert found[:, 1:].flatten().tolist() == ids[:14]
+    assert set(found[:, 0].tolist()) == {tokenizer.bos_token_id}
+
+
+def test_a_benchmark_fits_into_the_positions_of_any_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(speed, "SECONDS", 0)  # the fewest rounds
+    model, _ = random_model(max_position_embeddings=16)
+    asked = BenchmarkSpec(batch_size=2, prompt_tokens=256, new_tokens=32)
+    assert speed.fitting(asked, model) == speed.Case(2, 8, 8)
+    found = speed.measure(Pair(model, model, torch.device("cpu"), crowded=False), asked)
+    assert found.speeds["pruned"].prefill == pytest.approx(16 / found.speeds["pruned"].prefill_seconds)
+
+
+def test_memory_is_what_the_work_takes_beside_the_weights() -> None:
+    model, _ = random_model()
+    weights = 4 * sum(parameter.numel() for parameter in model.parameters())
+    found = memory.peak_bytes(model, lambda: torch.ones(64 * 2**20 // 4).sum())
+    assert found is None or found - weights == pytest.approx(64 * 2**20, rel=0.2)

@@ -43,16 +43,24 @@ def run(spec: JobSpec, folder: Path) -> Result:
     work = folder / "work"
     work.mkdir(parents=True)
     events: list[dict[str, Any]] = []
-    inputs = Inputs(spec.base_model, spec.dataset, None)  # type: ignore[arg-type]
+    inputs = Inputs(spec.base_model, spec.dataset, None, spec.texts)  # type: ignore[arg-type]
     summary = pipeline.compress(spec, inputs, folder / "model", work, Reporter(events.append))
     return summary, events, folder / "model"
 
 
 @pytest.fixture(scope="module")
 def done(small_model: Path, small_text: Path, tmp_path_factory: pytest.TempPathFactory) -> Result:
-    evaluation = {"max_windows": 8, "window": 48, "prompts": ["Once upon a time"], "finetuned_reference": True}
-    spec = spec_for(small_model, small_text, evaluation=evaluation)
-    return run(spec, tmp_path_factory.mktemp("done"))
+    folder = tmp_path_factory.mktemp("done")
+    (folder / "questions.jsonl").write_text(json.dumps({"query": "Once upon a", "choices": ["time", "of"], "gold": 0}))
+    evaluation = {
+        "max_windows": 8,
+        "window": 48,
+        "prompts": ["Once upon a time"],
+        "perplexities": [{"name": "ppl128", "dataset": {"source": "local", "path": str(small_text)}, "window": 128,
+                          "max_windows": 4}],
+        "multiple_choice": [{"name": "own", "dataset": {"source": "local", "path": str(folder / "questions.jsonl")}}],
+    }  # fmt: skip
+    return run(spec_for(small_model, small_text, evaluation=evaluation), folder)
 
 
 def test_what_was_asked_for_is_what_is_in_the_folder(done: Result) -> None:
@@ -73,11 +81,18 @@ def test_the_folder_is_complete_and_tells_how_it_was_made(done: Result) -> None:
     names = {path.name for path in folder.iterdir()}
     assert {"config.json", "model.safetensors", "tokenizer.json", "README.md", "recipe.yaml"} <= names
     report = json.loads((folder / "compression_report.json").read_text())
-    assert report["pruned"] == summary["pruned"]
-    assert len(report["training"]) == 24, "12 steps of the reference, 12 of the job"
+    assert {key: value for key, value in report.items() if key in summary} == summary
+    (further,) = report["perplexities"]
+    assert (further["protocol"]["windows"], further["protocol"]["window_tokens"]) == (4, 128)
+    assert min(further["pruned"], further["dense"]) > 1
+    assert report["tasks"]["own"]["acc"].keys() == {"dense", "pruned"}
+    assert 0 < report["agreement"]["top1"] < 1
+    assert report["agreement"]["tokens"] == report["perplexity_protocol"]["predicted_tokens"] == 8 * 47
+    assert len(report["history"]["steps"]) == 24, "12 steps of the reference, 12 of the job"
     kept = report["kept"]
     assert all(len(layer["ffn_channels"]) == summary["plan"]["ffn"]["after"] for layer in kept)
     prunes = [event for event in events if event["type"] == "prune"]
+    assert [event["step"] for event in report["history"]["prunes"]] == [event["step"] for event in prunes]
     assert all(12 < event["step"] <= 24 for event in prunes), "steps are counted through both runs"
     assert prunes[-1]["sparsity"] == pytest.approx(summary["achieved_ratio"])
     assert [event["sparsity"] for event in prunes] == sorted(event["sparsity"] for event in prunes)
