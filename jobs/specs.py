@@ -76,6 +76,11 @@ class ReconstructionSpec(Spec):
     """Least-squares correction of o_proj and down_proj at each cut, so that what stays takes over."""
 
     enabled: bool = True
+    aim: Literal["stream", "layer"] = Field(
+        "stream",
+        description="stream: what stays also makes up for what earlier layers could not, where the architecture adds "
+        "the answers of o_proj and down_proj to its stream as they are. layer: each makes up for its own loss only.",
+    )
     tokens_per_channel: int = Field(
         8, ge=2, le=64, description="Calibration tokens per input channel; fewer are quicker and less sure."
     )

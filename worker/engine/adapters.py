@@ -102,10 +102,10 @@ def effective(block: nn.Module, member: Member) -> Tensor:
 
 
 @torch.no_grad()
-def add_to_frozen(block: nn.Module, member: Member, columns: Tensor, change: Tensor) -> None:
-    """Add (out, len(columns)) to some input columns of the frozen weight."""
+def add_to_frozen(block: nn.Module, member: Member, change: Tensor) -> None:
+    """Add (out, in) to the frozen weight."""
     weight = _modules(block, member)[0].weight
-    weight[:, columns] += change.to(weight.dtype)
+    weight += change.to(weight.dtype)
 
 
 def merged_state(model: PreTrainedModel, family: Family) -> dict[str, Tensor]:

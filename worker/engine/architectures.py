@@ -52,6 +52,7 @@ class Family:
 
     blocks: str
     members: tuple[Member, ...]
+    adds_gates: bool = True  # what a gate answers is added to the residual stream as it is, not normalised before
 
     def of(self, kind: Kind) -> tuple[Member, ...]:
         """The members of one kind."""

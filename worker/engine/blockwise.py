@@ -5,6 +5,7 @@ So memory holds the hidden states of all windows and what a few of them need ins
 Legend: N windows, B of them in a batch, T tokens, D hidden channels.
 """
 
+import copy
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -20,33 +21,39 @@ Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 
 
 class Stream:
-    """The hidden states of all windows on their way through the blocks."""
+    """The hidden states of all windows on their way through the blocks.
+
+    `hidden` are (B, T, D), batch by batch.
+    """
 
     def __init__(self, model: PreTrainedModel, blocks: Sequence[nn.Module], ids_NT: Tensor) -> None:
         """Embeds the windows: they stand before the first of `blocks`, which are all blocks of `model`, in order."""
         self._blocks = blocks
-        self._hidden: list[Tensor] = []
+        self.hidden: list[Tensor] = []
         self._arguments: dict[int, list[Arguments]] = {}
         for ids_BT in ids_NT.split(max(1, BATCH_TOKENS // ids_NT.shape[1])):
             hidden_BTD, arguments = _before_blocks(model, blocks, ids_BT)
-            self._hidden.append(hidden_BTD)
+            self.hidden.append(hidden_BTD)
             # They depend on the batch's size, not on its text.
             self._arguments.setdefault(len(ids_BT), arguments)
 
-    def visit(self, index: int) -> None:
-        """Have all windows run through a block, only to be watched: they stand before it again."""
-        for hidden_BTD in self._hidden:
-            self._run(index, hidden_BTD)
+    def copy(self) -> "Stream":
+        """Another stream that stands where this one does, and goes its own way."""
+        other = copy.copy(self)
+        other.hidden = list(self.hidden)
+        return other
 
-    def advance(self, index: int) -> None:
-        """Have all windows run through a block, after which they stand before the next."""
-        for place, hidden_BTD in enumerate(self._hidden):
-            self._hidden[place] = self._run(index, hidden_BTD)
-
-    def _run(self, index: int, hidden_BTD: Tensor) -> Tensor:
+    def run(self, index: int, batch: int) -> Tensor:
+        """What a block makes of one batch, which stays in front of it."""
+        hidden_BTD = self.hidden[batch]
         rest, named = self._arguments[len(hidden_BTD)][index]
         after_BTD: Tensor = self._blocks[index](hidden_BTD, *rest, **named)
         return after_BTD
+
+    def advance(self, index: int) -> None:
+        """Have all windows run through a block, after which they stand before the next."""
+        for batch in range(len(self.hidden)):
+            self.hidden[batch] = self.run(index, batch)
 
 
 @contextmanager

@@ -1,13 +1,16 @@
-"""Cutting block by block while calibration text flows through, each block making up for its own loss.
+"""Cutting block by block while calibration text flows through, so that what stays takes over.
 
-Each block runs twice: once to be watched, so that its gates' inputs are known; then it is cut and mended, and runs
-again, so that the next block sees what it will really get.
+Two streams of the same text pass the blocks side by side: one through the blocks as they were, one through the blocks
+as they become. In each block, first o_proj and then down_proj are fitted to bring the second stream back to the first:
+they make up for the units that they lost themselves, and for what earlier blocks could not make up for.
+
+Legend: B windows in a batch, T tokens, D hidden channels, S kept input channels.
 """
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -18,9 +21,15 @@ from jobs.shapes import ModelShape
 from worker.engine import adapters, reconstruction, surgery
 from worker.engine.architectures import Family, Kind, Member
 from worker.engine.blockwise import Stream
-from worker.engine.plan import LayerPlan, Plan
-from worker.engine.reconstruction import Gram
+from worker.engine.plan import Plan
+from worker.engine.reconstruction import Moments
 from worker.engine.surgery import RemoveUnits
+
+PULL = 0.75
+"""Part of the way back to the first stream that is asked of a layer; all of it fits noise."""
+
+Seen = dict[Member, tuple[Tensor, Tensor]]
+"""(B, T, S) and (B, T, D): what entered and what left each gate when its block ran last."""
 
 
 @torch.no_grad()
@@ -35,6 +44,7 @@ def cut(
     *,
     bfloat16: bool,
     remove: RemoveUnits = surgery.cut_block,
+    aim: Literal["stream", "layer"] = "stream",
 ) -> None:
     """As `surgery.cut`, and the frozen weights of the gates are corrected on the way.
 
@@ -43,51 +53,82 @@ def cut(
         ids_NT: calibration windows; their hidden states stay in memory, the rest passes in pieces.
         bfloat16: whether the text flows in bfloat16; the solves never do.
         remove: how units leave a block.
+        aim: what the gates are fitted to: the stream as it was, or only their own answers to the stream as it is.
     """
     training = model.training
     model.eval()
-    left = surgery.drop_layers(model, family, before, after, optimizer)
     blocks = list(family.layers(model))
+    surgery.drop_layers(model, family, before, after, optimizer)
+    stay = {layer.index: layer for layer in after.layers}
+    pull = PULL if aim == "stream" and family.adds_gates else 0.0
     # Without its cache: that would keep casts of weights as they were before the cut.
     with torch.autocast(model.device.type, torch.bfloat16, enabled=bfloat16, cache_enabled=False):
-        stream = Stream(model, blocks, ids_NT)
-        for index, (block, old, new) in enumerate(zip(blocks, left.layers, after.layers, strict=True)):
-            gates = [family.gate(kind) for kind in Kind if len(new.kept(kind)) < len(old.kept(kind))]
-            if gates:
-                with _watched(block, gates) as grams:
-                    stream.visit(index)
-                _mend(block, shape, old, new, grams)
-                remove(block, family, shape, old, new, optimizer)
-            stream.advance(index)
+        now = Stream(model, blocks, ids_NT)
+        was = now.copy()
+        for index, (block, old) in enumerate(zip(blocks, before.layers, strict=True)):
+            if not pull:
+                was = now.copy()
+            mending = _Mending(block, [family.gate(kind) for kind in Kind], now, was, index, pull)
+            if old.index in stay:
+                remove(block, family, shape, old, stay[old.index], optimizer)
+                mending.mend()
+                now.advance(index)
     model.train(training)
 
 
+class _Mending:
+    """The gates of one block, in the order in which they act, on their way to answer as they should."""
+
+    def __init__(
+        self, block: nn.Module, gates: Sequence[Member], now: Stream, was: Stream, index: int, pull: float
+    ) -> None:
+        """Has the stream that `was` advance through the block, which is still whole, and takes note of its answers."""
+        self._block, self._gates, self._pull = block, gates, pull
+        self._now, self._index = now, index
+        self._behind_BTD = [then_BTD - now_BTD for then_BTD, now_BTD in zip(was.hidden, now.hidden, strict=True)]
+        self._wanted: list[dict[Member, Tensor]] = []
+        with _watched(block, gates) as seen:
+            for batch in range(len(was.hidden)):
+                was.hidden[batch] = was.run(index, batch)
+                self._wanted.append({gate: answer_BTD for gate, (_, answer_BTD) in seen.items()})
+
+    def mend(self) -> None:
+        """Correct the gates' frozen weights one after the other; the block has been cut."""
+        for number, gate in enumerate(self._gates):
+            moments: Moments | None = None
+            with _watched(self._block, self._gates[: number + 1]) as seen:
+                for batch in range(len(self._now.hidden)):
+                    self._now.run(self._index, batch)
+                    inputs_NS, errors_NO = seen[gate][0].flatten(0, -2), self._errors(batch, seen).flatten(0, -2)
+                    moments = moments or Moments(inputs_NS.shape[1], errors_NO.shape[1], inputs_NS.device)
+                    with torch.autocast(inputs_NS.device.type, enabled=False):
+                        moments.add(inputs_NS, errors_NO)
+            assert moments is not None
+            adapters.add_to_frozen(self._block, gate, reconstruction.correction(moments))
+
+    def _errors(self, batch: int, seen: Seen) -> Tensor:
+        """(B, T, D): what the last gate seen should have answered beside what it did.
+
+        Its share is its own difference; what the stream lacks in front of it is asked of it in part.
+        """
+        behind_BTD = self._behind_BTD[batch]
+        own_BTD = torch.zeros_like(behind_BTD)
+        for gate, (_, answer_BTD) in seen.items():
+            behind_BTD = behind_BTD + own_BTD
+            own_BTD = self._wanted[batch][gate].float() - answer_BTD.float()
+        return own_BTD + self._pull * behind_BTD
+
+
 @contextmanager
-def _watched(block: nn.Module, gates: Sequence[Member]) -> Iterator[dict[Member, Gram]]:
-    """The Gram matrices of what enters the gates while the context is open."""
-    grams: dict[Member, Gram] = {}
-    hooks = [
-        block.get_submodule(gate.path).register_forward_pre_hook(partial(_remember, grams, gate)) for gate in gates
-    ]
+def _watched(block: nn.Module, gates: Sequence[Member]) -> Iterator[Seen]:
+    seen: Seen = {}
+
+    def see(gate: Member, module: nn.Module, arguments: tuple[Any, ...], answer: Tensor) -> None:
+        seen[gate] = arguments[0], answer
+
+    hooks = [block.get_submodule(gate.path).register_forward_hook(partial(see, gate)) for gate in gates]
     try:
-        yield grams
+        yield seen
     finally:
         for hook in hooks:
             hook.remove()
-
-
-def _remember(grams: dict[Member, Gram], member: Member, gate: nn.Module, arguments: tuple[Any, ...]) -> None:
-    inputs_NI: Tensor = arguments[0].flatten(0, -2)
-    if member not in grams:
-        grams[member] = Gram(inputs_NI.shape[1], inputs_NI.device)
-    with torch.autocast(inputs_NI.device.type, enabled=False):
-        grams[member].add(inputs_NI)
-
-
-def _mend(block: nn.Module, shape: ModelShape, before: LayerPlan, after: LayerPlan, grams: dict[Member, Gram]) -> None:
-    for member, gram in grams.items():
-        with torch.autocast(gram.shaping_II.device.type, enabled=False):
-            weight_OI = adapters.effective(block, member)
-            kept_S = surgery.kept_channels(member, shape, before, after).to(weight_OI.device)
-            change_OS = reconstruction.correction(weight_OI, gram, kept_S)
-            adapters.add_to_frozen(block, member, kept_S, change_OS)

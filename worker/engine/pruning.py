@@ -80,7 +80,8 @@ class IterativePruning(TrainerCallback):
             ids_NT = self._calibration.ids_NT[: self._windows_for(before.widths)]
             remove = surgery.cut_block if for_real else surgery.silence_block
             bfloat16 = training.uses_bfloat16(self._spec.train)
-            compensated_cut.cut(*case, ids_NT, bfloat16=bfloat16, remove=remove)
+            aim = self._spec.reconstruction.aim
+            compensated_cut.cut(*case, ids_NT, bfloat16=bfloat16, remove=remove, aim=aim)
         elif for_real:
             surgery.cut(*case)
         else:

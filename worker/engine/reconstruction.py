@@ -1,9 +1,7 @@
 """Making up for what is cut: the kept input channels of o_proj and down_proj take over what the removed ones carried.
 
-Legend: O output channels, I input channels, S of them kept and P removed, N tokens, M of them.
+Legend: O output channels, S kept input channels, N tokens, M of them.
 """
-
-from typing import Self
 
 import torch
 from torch import Tensor
@@ -11,46 +9,45 @@ from torch import Tensor
 from jobs import errors
 
 RIDGE = 1e-2
-"""Damping as a part of the mean diagonal of the kept channels' Gram matrix."""
+"""Damping as a part of the mean diagonal of the inputs' Gram matrix, silent channels left aside."""
 
 HELD_OUT = 8
 """One in so many tokens judges the solution instead of shaping it."""
 
 
-class Gram:
-    """Second moments of a layer's inputs, uncentred, in float64: of the tokens that shape, and of those that judge.
+class Moments:
+    """Second moments of a layer's inputs and of its errors against them, uncentred: what least squares needs to know.
 
-    Inputs are added as they come; one token in `HELD_OUT` judges, whatever the pieces. Products are taken in float32
-    (PyTorch's default keeps TF32 out of them), sums over pieces in float64.
+    Tokens are added as they come; one in `HELD_OUT` judges the solution, the others shape it, whatever the pieces.
+    Products are taken in float32 (PyTorch's default keeps TF32 out of them), sums over pieces in float64.
     """
 
-    def __init__(self, channels: int, device: torch.device) -> None:
-        self.shaping_II = torch.zeros(channels, channels, dtype=torch.float64, device=device)
-        self.judging_II = torch.zeros_like(self.shaping_II)
+    def __init__(self, inputs: int, outputs: int, device: torch.device) -> None:
+        self.shaping_SS = torch.zeros(inputs, inputs, dtype=torch.float64, device=device)
+        self.judging_SS = torch.zeros_like(self.shaping_SS)
+        self.shaping_OS = torch.zeros(outputs, inputs, dtype=torch.float64, device=device)
+        self.judging_OS = torch.zeros_like(self.shaping_OS)
         self._tokens = 0
 
-    @classmethod
-    def of(cls, inputs_NI: Tensor) -> Self:
-        """From all the inputs at once."""
-        gram = cls(inputs_NI.shape[1], inputs_NI.device)
-        gram.add(inputs_NI)
-        return gram
-
-    def add(self, inputs_NI: Tensor) -> None:
-        """Take in some more tokens."""
-        number_N = torch.arange(self._tokens, self._tokens + len(inputs_NI), device=inputs_NI.device)
+    def add(self, inputs_NS: Tensor, errors_NO: Tensor) -> None:
+        """Take in some more tokens; an error is what the layer should have answered less what it did answer."""
+        number_N = torch.arange(self._tokens, self._tokens + len(inputs_NS), device=inputs_NS.device)
         judging_N = number_N % HELD_OUT == 0
-        self._tokens += len(inputs_NI)
-        for sums_II, chosen_N in ((self.shaping_II, ~judging_N), (self.judging_II, judging_N)):
-            chosen_MI = inputs_NI[chosen_N].float()
-            sums_II += chosen_MI.T @ chosen_MI
+        self._tokens += len(inputs_NS)
+        for gram_SS, cross_OS, chosen_N in (
+            (self.shaping_SS, self.shaping_OS, ~judging_N),
+            (self.judging_SS, self.judging_OS, judging_N),
+        ):
+            chosen_MS, chosen_MO = inputs_NS[chosen_N].float(), errors_NO[chosen_N].float()
+            gram_SS += chosen_MS.T @ chosen_MS
+            cross_OS += chosen_MO.T @ chosen_MS
 
 
-def correction(weight_OI: Tensor, gram: Gram, kept_S: Tensor) -> Tensor:
-    """What to add to the kept columns so that the output changes least when the others go.
+def correction(moments: Moments) -> Tensor:
+    """What to add to a layer's weight so that its errors become least.
 
-    Minimises ‖W x − W' x_S‖² + λ‖W' − W_S‖² over the tokens, so that W' = W_S + W_P G_PS (G_SS + λI)⁻¹; with λ → ∞
-    this is plain slicing. The answer is zero where it would not lower the error on the judging tokens.
+    Minimises ‖e − Δ x‖² + λ‖Δ‖² over the shaping tokens: Δ = E Xᵀ (X Xᵀ + λI)⁻¹, shrinking to the weight as it is;
+    zero where it would not lower the squared error on the judging tokens.
 
     Returns:
         (O, S) float64.
@@ -58,31 +55,17 @@ def correction(weight_OI: Tensor, gram: Gram, kept_S: Tensor) -> Tensor:
         ScoreNotFinite: an activation was NaN or infinite.
     Source: least squares from kept to removed channels as in arXiv:2407.13331, here with a ridge.
     """
-    if not bool(gram.shaping_II.isfinite().all()):
+    if not bool(moments.shaping_SS.isfinite().all() & moments.shaping_OS.isfinite().all()):
         raise errors.ScoreNotFinite(
             "An activation is NaN or infinite, so nothing can be reconstructed.", hint="Lower the learning rate."
         )
-    mask_I = torch.zeros(weight_OI.shape[1], dtype=torch.bool, device=weight_OI.device)
-    mask_I[kept_S] = True
-    removed_P = (~mask_I).nonzero().flatten()
-    gram_SS = gram.shaping_II[kept_S][:, kept_S]
-    gram_PS = gram.shaping_II[removed_P][:, kept_S]
-    damping = RIDGE * gram_SS.diagonal().mean()
-    damped_SS = gram_SS + damping * torch.eye(len(kept_S), dtype=gram_SS.dtype, device=gram_SS.device)
-    weight_OP = weight_OI[:, removed_P].double()
+    damped_SS = moments.shaping_SS.clone()
+    diagonal_S = damped_SS.diagonal()
+    diagonal_S += RIDGE * diagonal_S.sum() / diagonal_S.count_nonzero()
     factor_SS, failed = torch.linalg.cholesky_ex(damped_SS)
-    none_OS = torch.zeros(len(weight_OI), len(kept_S), dtype=torch.float64, device=weight_OI.device)
     if bool(failed):  # the kept channels are silent, so they can make up for nothing
-        return none_OS
-    change_OS = torch.cholesky_solve((weight_OP @ gram_PS).T, factor_SS).T
-    errors_made = [
-        _error(weight_OP, candidate, gram.judging_II, kept_S, removed_P) for candidate in (change_OS, none_OS)
-    ]
-    return change_OS if errors_made[0] < errors_made[1] else none_OS
-
-
-def _error(weight_OP: Tensor, change_OS: Tensor, gram_II: Tensor, kept_S: Tensor, removed_P: Tensor) -> float:
-    """Squared output error over the tokens behind a Gram matrix: ‖W_P x_P − ΔW x_S‖²."""
-    order = torch.cat([removed_P, kept_S])
-    off_OI = torch.cat([weight_OP, -change_OS], dim=1)
-    return float(((off_OI @ gram_II[order][:, order]) * off_OI).sum())
+        return torch.zeros_like(moments.shaping_OS)
+    change_OS = torch.cholesky_solve(moments.shaping_OS.T, factor_SS).T
+    # ‖e − Δ x‖² − ‖e‖² over the judging tokens.
+    growth = ((change_OS @ moments.judging_SS - 2 * moments.judging_OS) * change_OS).sum()
+    return change_OS if bool(growth < 0) else torch.zeros_like(change_OS)

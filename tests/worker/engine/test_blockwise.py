@@ -12,7 +12,7 @@ from worker.engine import adapters, blockwise, compensated_cut, plan
 from worker.engine.architectures import Kind, family
 from worker.engine.blockwise import Stream
 from worker.engine.plan import Plan
-from worker.engine.reconstruction import HELD_OUT, Gram
+from worker.engine.reconstruction import HELD_OUT, Moments
 
 
 def ids(windows: int, length: int = 24) -> Tensor:
@@ -53,8 +53,9 @@ def test_a_stream_ends_where_the_decoder_does(model_type: str, monkeypatch: pyte
     streamed: list[Tensor] = []
     monkeypatch.setattr(blockwise, "BATCH_TOKENS", 48)  # two windows at a time, and one that is left
     stream = Stream(model, blocks, ids(5))
+    other = stream.copy()
     for index in range(len(blocks)):
-        stream.visit(index)
+        other.advance(index)  # the one does not know of the other
         if index == len(blocks) - 1:
             blocks[-1].register_forward_hook(lambda block, arguments, output: streamed.append(output))
         stream.advance(index)
@@ -63,15 +64,20 @@ def test_a_stream_ends_where_the_decoder_does(model_type: str, monkeypatch: pyte
     assert not any("forward" in vars(block) for block in blocks)
 
 
-def test_a_gram_matrix_does_not_know_the_pieces() -> None:
-    inputs_NI = torch.randn(500, 6, generator=torch.Generator().manual_seed(0))
-    pieces = Gram(6, inputs_NI.device)
-    for part_NI in inputs_NI.split(37):
-        pieces.add(part_NI)
+def test_moments_do_not_know_the_pieces() -> None:
+    draw = torch.Generator().manual_seed(0)
+    inputs_NS, errors_NO = torch.randn(500, 6, generator=draw), torch.randn(500, 3, generator=draw)
+    pieces = Moments(6, 3, inputs_NS.device)
+    for part_NS, part_NO in zip(inputs_NS.split(37), errors_NO.split(37), strict=True):
+        pieces.add(part_NS, part_NO)
     judging_N = torch.arange(500) % HELD_OUT == 0
-    for found_II, chosen_N in ((pieces.shaping_II, ~judging_N), (pieces.judging_II, judging_N)):
-        exact_NI = inputs_NI[chosen_N].double()
-        torch.testing.assert_close(found_II, exact_NI.T @ exact_NI, rtol=1e-6, atol=1e-4)
+    for gram_SS, cross_OS, chosen_N in (
+        (pieces.shaping_SS, pieces.shaping_OS, ~judging_N),
+        (pieces.judging_SS, pieces.judging_OS, judging_N),
+    ):
+        exact_NS, exact_NO = inputs_NS[chosen_N].double(), errors_NO[chosen_N].double()
+        torch.testing.assert_close(gram_SS, exact_NS.T @ exact_NS, rtol=1e-6, atol=1e-4)
+        torch.testing.assert_close(cross_OS, exact_NO.T @ exact_NS, rtol=1e-6, atol=1e-4)
 
 
 def test_a_compensated_cut_in_pieces_is_the_one_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
