@@ -88,7 +88,7 @@ def test_every_model_of_a_spec_is_frozen_and_closed() -> None:
         ("method.schedule.warmup_fraction", [0, 0.49], [0.5, 1, -0.1]),
         ("method.schedule.prune_every_steps", [1], [0]),
         ("method.score.ema", [0, 0.99], [1, -0.1]),
-        ("method.score.norm", ["l1", "l2"], ["l3"]),
+        ("method.score.norm", ["l1"], ["l3"]),
         ("evaluation.validation_split", [0.01, 0.49], [0, 0.5]),
         ("evaluation.prompts", [[], ["a"] * 16], [[""], ["a"] * 17]),
         ("output.dtype", ["auto", "float16"], ["int8"]),
@@ -119,3 +119,10 @@ def test_a_request_can_be_small() -> None:
 def models(kind: type[BaseModel]) -> list[type[BaseModel]]:
     """A model and all that are made of the same clay."""
     return [kind, *(other for child in kind.__subclasses__() for other in models(child))]
+
+
+def test_a_norm_is_refused_where_no_entries_are_summed() -> None:
+    assert refused("method.score", {"norm": "l2"})
+    assert refused("method.score", {"norm": "l2", "criterion": "activation"})
+    for criterion in ("lora_gradient", "taylor", "magnitude"):
+        assert not refused("method.score", {"norm": "l2", "criterion": criterion})

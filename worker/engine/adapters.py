@@ -34,6 +34,16 @@ class Adapted:
     factors: Factors
     scale: float
 
+    @property
+    def size(self) -> tuple[int, int]:
+        """Outputs and inputs."""
+        return self.factors.b_OR.shape[0], self.factors.a_RI.shape[1]
+
+    @property
+    def device(self) -> torch.device:
+        """Where it lies."""
+        return self.factors.a_RI.device
+
     def rows(self, part: slice) -> Tensor:
         """(rows, I) float32: some rows of the weight that the layer acts with, W + scale · B A."""
         a_RI, b_oR = self.factors.a_RI.float(), self.factors.b_OR[part].float()

@@ -57,7 +57,7 @@ def prune(model_folder: Path, spec: LoraPruneSpec, work: Path) -> Run:
     windows = text(base)
     adapted = adapters.attach(model, family(shape), spec.lora, seed=0)
     target = widths.uniform(shape, spec.ratio, scope=spec.scope, round_ffn_to=spec.round_ffn_to)
-    scorer = scores.start(model, family(shape), shape, spec.score)
+    scorer = scores.start(model, family(shape), shape, spec.score, seed=0)
     pruning = IterativePruning(model, family(shape), shape, target, spec, scorer, windows, reporter)
     training.train(adapted, windows, spec.train, seed=0, folder=work, reporter=reporter, callbacks=[pruning])
     plan = pruning.finished()

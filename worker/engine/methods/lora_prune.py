@@ -19,7 +19,7 @@ def run(task: Task, spec: LoraPruneSpec) -> Outcome:
     task.reporter.phase("scoring")
     adapted = adapters.attach(task.model, task.family, spec.lora, seed=task.seed)
     calibration = task.windows.shuffled(task.seed)
-    scorer = scores.start(task.model, task.family, task.shape, spec.score)
+    scorer = scores.start(task.model, task.family, task.shape, spec.score, seed=task.seed)
     pruning = IterativePruning(
         task.model, task.family, task.shape, task.target, spec, scorer, calibration, task.reporter
     )

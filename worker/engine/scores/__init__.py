@@ -7,12 +7,17 @@ from torch import nn
 from jobs.shapes import ModelShape
 from jobs.specs import ScoreSpec
 from worker.engine.architectures import Family
+from worker.engine.scores.activation import Activation
+from worker.engine.scores.chance import Chance
+from worker.engine.scores.fluctuation import Fluctuation
 from worker.engine.scores.lora_gradient import LoraGradient
+from worker.engine.scores.magnitude import Magnitude
 from worker.engine.scores.mask_gradient import MaskGradient
 from worker.engine.scores.scorer import Scorer
+from worker.engine.scores.taylor import Taylor
 
 
-def start(model: nn.Module, family: Family, shape: ModelShape, spec: ScoreSpec) -> Scorer:
+def start(model: nn.Module, family: Family, shape: ModelShape, spec: ScoreSpec, *, seed: int) -> Scorer:
     """Begin to score a bare `...ForCausalLM` with adapters; `shape` is the untouched model's."""
     match spec.criterion:
         case "mask_fisher":
@@ -21,5 +26,15 @@ def start(model: nn.Module, family: Family, shape: ModelShape, spec: ScoreSpec) 
             return MaskGradient(model, family, shape, order="first")
         case "lora_gradient":
             return LoraGradient(model, family, shape, norm=spec.norm)
+        case "taylor":
+            return Taylor(model, family, shape, norm=spec.norm)
+        case "activation":
+            return Activation(model, family, shape)
+        case "fluctuation":
+            return Fluctuation(model, family, shape)
+        case "magnitude":
+            return Magnitude(model, family, shape, norm=spec.norm)
+        case "random":
+            return Chance(model, shape, seed=seed)
         case _:
             assert_never(spec.criterion)

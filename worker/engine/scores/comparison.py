@@ -17,23 +17,15 @@ def of_one_length(scores: Scores) -> Scores:
     return {kind: [(score_U.double() / divisor).float() for score_U in layers] for kind, layers in scores.items()}
 
 
-def of_one_length_per_kind(scores: Scores) -> Scores:
-    """As `of_one_length`, for criteria whose scores of different kinds have no common unit."""
-    return {kind: of_one_length({kind: layers})[kind] for kind, layers in scores.items()}
+def standardised(score_U: Tensor, channel_I: Tensor) -> Tensor:
+    """How far each unit of a layer stands out, in deviations of the layer's channels from their mean.
 
+    Channels without any score, as of units that are removed but not yet cut, shape neither mean nor deviation.
 
-def standardised(scores: Scores) -> Scores:
-    """Each layer's scores with mean zero and deviation one: how far a unit stands out among its neighbours.
-
-    For criteria that do not measure the loss, where a budget ranks across layers. To be ranked as they are: a
-    standardised score that is divided by a cost means nothing, since it can be negative.
-
-    Source: Fluctuation-based pruning, arXiv:2312.11983, section 3.2.
+    Source: FLAP, arXiv:2312.11983, where a unit's score is the mean of its standardised channels.
     """
-    return {kind: [_standardised(score_U) for score_U in layers] for kind, layers in scores.items()}
-
-
-def _standardised(score_U: Tensor) -> Tensor:
-    centred_U = score_U - score_U.mean()
-    deviation = centred_U.square().mean().sqrt()
-    return centred_U / torch.where(deviation > 0, deviation, 1)
+    alive_I = (channel_I > 0).to(channel_I.dtype)
+    count = alive_I.sum().clamp_min(1)
+    mean = channel_I.sum() / count
+    deviation = ((channel_I - mean).square() * alive_I).sum().div(count).sqrt()
+    return (score_U - mean) / torch.where(deviation > 0, deviation, 1)

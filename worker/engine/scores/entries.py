@@ -1,33 +1,72 @@
-"""Sums over the entries of a matrix that is never whole in memory.
+"""Sums over the entries of matrices that are never whole in memory.
 
-Legend: O output channels, I input channels; o, a chunk of O.
+Legend: O output channels, I input channels, U units; o, a chunk of O.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Literal
 
 import torch
 from torch import Tensor
 
+from jobs.shapes import ModelShape
+from worker.engine.adapters import Adapted
+from worker.engine.architectures import Member
+
 Norm = Literal["l1", "l2"]
 """What is summed: |x|, or x²."""
 
+CHUNK = {"cpu": 2**18, "cuda": 2**24}
+"""Entries worked on at once: on a CPU what stays in its cache, elsewhere what fills the device."""
+
+
+def rows_at_once(columns: int, device: torch.device) -> int:
+    """Rows per chunk of a matrix with so many columns: memory grows with the chunk, not with the matrix."""
+    return max(1, CHUNK.get(device.type, CHUNK["cuda"]) // columns)
+
 
 def channel_sums(
-    entries: Callable[[slice], Tensor], size: tuple[int, int], axis: Literal[0, 1], *, norm: Norm, chunk: int
+    entries: Callable[[slice], Iterable[Tensor]],
+    size: tuple[int, int],
+    axis: Literal[0, 1],
+    *,
+    norm: Norm,
+    chunk: int,
 ) -> Tensor:
-    """Sum over the entries of each channel on `axis`.
+    """Sum over the entries of each channel on `axis`, and over the matrices.
 
     Args:
-        entries: gives some rows of the matrix, (o, I).
+        entries: gives some rows of each matrix, (o, I).
         size: (O, I).
         chunk: rows at once.
     Returns:
         (channels,).
     """
     outputs, _ = size
-    order = 1 if norm == "l1" else 2
     parts = [slice(start, min(start + chunk, outputs)) for start in range(0, outputs, chunk)]
-    lengths = [torch.linalg.vector_norm(entries(part), ord=order, dim=1 - axis) for part in parts]
-    sums = lengths if norm == "l1" else [length.square() for length in lengths]
-    return torch.cat(sums) if axis == 0 else torch.stack(sums).sum(dim=0)
+    sums = [_added(_sums(part_oI, 1 - axis, norm) for part_oI in entries(part)) for part in parts]
+    return torch.cat(sums) if axis == 0 else _added(sums)
+
+
+def weight_sums(adapted: Adapted, axis: Literal[0, 1], *, norm: Norm) -> Tensor:
+    """`channel_sums` of the effective weight itself."""
+    chunk = rows_at_once(adapted.size[1], adapted.device)
+    return channel_sums(lambda part: [adapted.rows(part)], adapted.size, axis, norm=norm, chunk=chunk)
+
+
+def by_unit(channel_C: Tensor, member: Member, shape: ModelShape) -> Tensor:
+    """(U,): the sum over the channels of each unit."""
+    return channel_C.view(-1, member.channels(shape)).sum(dim=1)
+
+
+def _sums(entries_oI: Tensor, along: int, norm: Norm) -> Tensor:
+    if norm == "l1":
+        return torch.linalg.vector_norm(entries_oI, ord=1, dim=along)
+    return torch.linalg.vector_norm(entries_oI, dim=along).square()
+
+
+def _added(parts: Iterable[Tensor]) -> Tensor:
+    first, *rest = parts
+    for part in rest:
+        first += part
+    return first

@@ -3,7 +3,7 @@
 Legend: O output channels, I input channels, R rank, U units; o, a chunk of O.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Literal
 
 import torch
@@ -14,7 +14,7 @@ from worker.engine import adapters
 from worker.engine.adapters import Adapted, Factors
 from worker.engine.architectures import Family, Kind, Member
 from worker.engine.plan import Plan, Scores
-from worker.engine.scores import chunks, comparison, entries
+from worker.engine.scores import comparison, entries
 from worker.engine.scores.entries import Norm
 from worker.engine.scores.scorer import Scorer
 
@@ -23,13 +23,13 @@ class LoraGradient(Scorer):
     """First-order importance by the gradient of the effective weight, as far as the gradients of its factors tell it.
 
     Each matrix is seen through factors of its own size, so the L2-normalised scores of a layer's matrices are added, as
-    published. The layer as a whole then gets the weight that its matrices had before, so that layers of one kind can be
-    held against each other; kinds have no common unit.
+    published. The layer as a whole then gets the weight that its matrices had before, which makes it comparable again
+    with other layers, and kinds: nearly all factors read the hidden size, so the estimate shrinks all matrices alike.
 
     Source: LoRAPrune, arXiv:2305.18403, eq. 8-10.
     """
 
-    measures_loss = True
+    per_parameter = True
 
     def __init__(self, model: nn.Module, family: Family, shape: ModelShape, *, norm: Norm) -> None:
         self._model = model
@@ -46,7 +46,7 @@ class LoraGradient(Scorer):
         """
         blocks = list(self._family.layers(self._model))
         scores = {kind: [combined(self._members(block, kind)) for block in blocks] for kind in Kind}
-        return comparison.of_one_length_per_kind(scores)
+        return comparison.of_one_length(scores)
 
     def _members(self, block: nn.Module, kind: Kind) -> list[Tensor]:
         """What each matrix of a kind says, (U,) each."""
@@ -73,8 +73,7 @@ def combined(members: Sequence[Tensor]) -> Tensor:
 
 def unit_scores(adapted: Adapted, gradients: Factors, member: Member, shape: ModelShape, *, norm: Norm) -> Tensor:
     """(U,) float32: the importance of each unit as this one matrix sees it."""
-    channels = channel_scores(adapted, gradients, member.axis, norm=norm)
-    return channels.view(-1, member.channels(shape)).sum(dim=1)
+    return entries.by_unit(channel_scores(adapted, gradients, member.axis, norm=norm), member, shape)
 
 
 def channel_scores(
@@ -95,9 +94,8 @@ def channel_scores(
     left = torch.cat([gradients.b_OR, adapted.factors.b_OR], dim=1).float()
     right = torch.cat([adapted.factors.a_RI, gradients.a_RI], dim=0).float()
 
-    def taylor(part: slice) -> Tensor:
-        return (left[part] @ right).mul_(adapted.rows(part))
+    def taylor(part: slice) -> Iterator[Tensor]:
+        yield (left[part] @ right).mul_(adapted.rows(part))
 
-    size = left.shape[0], right.shape[1]
-    rows = chunk or chunks.rows(size[1], left.device)
-    return entries.channel_sums(taylor, size, axis, norm=norm, chunk=rows)
+    rows = chunk or entries.rows_at_once(adapted.size[1], adapted.device)
+    return entries.channel_sums(taylor, adapted.size, axis, norm=norm, chunk=rows)

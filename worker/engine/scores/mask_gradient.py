@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from jobs.shapes import ModelShape
 from worker.engine.architectures import Family
 from worker.engine.plan import Plan, Scores
-from worker.engine.scores import chunks, comparison, gates, processes
+from worker.engine.scores import comparison, entries, gates, processes
 from worker.engine.scores.scorer import Scorer
 from worker.engine.scores.watching import watch_input
 
@@ -31,7 +31,7 @@ class MaskGradient(Scorer):
     Source: Kwon et al. 2022, arXiv:2204.00656, eq. 5, with sequences as samples; Michel et al. 2019, arXiv:1905.10650.
     """
 
-    measures_loss = True
+    per_parameter = True
 
     def __init__(self, model: nn.Module, family: Family, shape: ModelShape, *, order: Order) -> None:
         self._model = model
@@ -70,7 +70,7 @@ def mask_gradients(hidden_BTI: Tensor, gradient_BTI: Tensor, run: int) -> Tensor
 def _products(hidden_TI: Tensor, gradient_TI: Tensor) -> Tensor:
     """Σ_t x · ∂ℓ/∂x, chunk by chunk."""
     precise = torch.promote_types(hidden_TI.dtype, torch.float32)
-    rows = chunks.rows(hidden_TI.shape[1], hidden_TI.device)
+    rows = entries.rows_at_once(hidden_TI.shape[1], hidden_TI.device)
     parts = zip(hidden_TI.split(rows), gradient_TI.split(rows), strict=True)
     sums = [(x_tI.to(precise) * gradient_tI.to(precise)).sum(dim=0) for x_tI, gradient_tI in parts]
     return torch.stack(sums).sum(dim=0)

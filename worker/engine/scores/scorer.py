@@ -13,9 +13,9 @@ class Scorer(Protocol):
     that all of them get the same scores.
     """
 
-    measures_loss: ClassVar[bool]
-    """Whether a score estimates what the loss would lose: then scores of different layers, and of kinds where `take`
-    says so, can be held against each other, per parameter. Otherwise only within a layer, or `standardised`."""
+    per_parameter: ClassVar[bool]
+    """How units of different layers and kinds are held against each other: by their scores divided by what they cost
+    (sums over what is removed, in one unit of measure), or else by their scores as they are (which may be negative)."""
 
     def take(self, plan: Plan) -> Scores:
         """What the model as it is now, cut to `plan`, earned since the last call.

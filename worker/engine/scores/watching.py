@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 Seen = Callable[[Tensor, Tensor], None]
-"""Called in the backward pass with a tensor that passed and a gradient."""
+"""Called in the backward pass with a tensor that passed and a gradient, for each micro-batch."""
 
 
 class _Watched(torch.autograd.Function):

@@ -4,14 +4,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from jobs.specs import LoraSpec
 from tests.models import random_model
-from worker.engine import adapters
+from tests.worker.engine.scores.steps import adapted_model, scored
 from worker.engine.adapters import Adapted, Factors
-from worker.engine.architectures import LLAMA, Kind, family
-from worker.engine.plan import Plan, Scores
+from worker.engine.architectures import LLAMA
 from worker.engine.scores.entries import Norm
-from worker.engine.scores.lora_gradient import LoraGradient, channel_scores, combined, unit_scores
+from worker.engine.scores.lora_gradient import channel_scores, combined, unit_scores
 
 
 def random_matrix(rows: int = 37, columns: int = 29, rank: int = 3) -> tuple[Tensor, Adapted, Factors]:
@@ -68,21 +66,9 @@ def test_each_matrix_has_one_voice_and_the_layer_its_weight() -> None:
     assert combined([silent, silent]).tolist() == [0.0, 0.0]
 
 
-def trained_step(loss_scale: float) -> Scores:
-    model, shape = random_model()
-    torch.manual_seed(1)
-    adapters.attach(model, family(shape), LoraSpec(dropout=0.0), seed=0)
-    for name, parameter in model.named_parameters():
-        if "lora_B" in name:
-            torch.nn.init.normal_(parameter, std=0.1)
-    ids = torch.arange(48).view(2, 24)
-    (model(input_ids=ids, labels=ids).loss * loss_scale).backward()
-    return LoraGradient(model, LLAMA, shape, norm="l1").take(Plan.dense(shape))
-
-
-def test_scores_do_not_hear_the_scale_of_the_loss() -> None:
-    plain, scaled = trained_step(1.0), trained_step(65536.0)
-    for kind in Kind:
-        assert all(score_U.std() > 0 for score_U in plain[kind])
-        torch.testing.assert_close(plain[kind], scaled[kind])
-        assert torch.cat(list(plain[kind])).norm() == pytest.approx(1.0), "one length for all layers of a kind"
+def test_all_layers_and_kinds_share_one_length() -> None:
+    model, shape = adapted_model()
+    found = scored(model, shape, criterion="lora_gradient")
+    by_layer = {kind: torch.stack([score_U.norm() for score_U in layers]) for kind, layers in found.items()}
+    assert torch.cat(list(by_layer.values())).norm() == pytest.approx(1.0)
+    assert all(lengths_L.std() > 0 for lengths_L in by_layer.values()), "layers keep their proportions"
