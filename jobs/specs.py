@@ -83,6 +83,9 @@ class ScoreSpec(Spec):
     )
     norm: Literal["l1", "l2"] = Field("l1", description="Where entries are summed: |x|, or x².")
     ema: float = Field(0.9, ge=0, lt=1, description="Weight of the past in the running average.")
+    calibration_windows: int = Field(
+        64, ge=0, le=65_536, description="Sequences to score the untouched model with before the first step."
+    )
 
     @model_validator(mode="after")
     def _norm_has_entries(self) -> Self:
@@ -101,7 +104,7 @@ class ReconstructionSpec(Spec):
         "the answers of o_proj and down_proj to its stream as they are. layer: each makes up for its own loss only.",
     )
     tokens_per_channel: int = Field(
-        8, ge=2, le=64, description="Calibration tokens per input channel; fewer are quicker and less sure."
+        32, ge=2, le=256, description="Calibration tokens per input channel; fewer are quicker and less sure."
     )
 
 

@@ -9,7 +9,8 @@ RATIO = 0.3
 STEPS = 40
 BATCH_SIZE = 4
 SEQUENCE_LENGTH = 256
-CALIBRATION_TOKENS_PER_CHANNEL = 4
+CALIBRATION_WINDOWS = 32
+CALIBRATION_TOKENS_PER_CHANNEL = 8
 EVALUATION_WINDOWS = 40
 PROMPT = "In Python, the with statement"
 
@@ -24,6 +25,7 @@ def job(train_id: str, held_out_id: str) -> Recipe:
             "ratio": RATIO,
             "train": {"steps": STEPS, "batch_size": BATCH_SIZE, "sequence_length": SEQUENCE_LENGTH},
             "lora": {"dropout": 0.0},
+            "score": {"calibration_windows": CALIBRATION_WINDOWS},
             "reconstruction": {"tokens_per_channel": CALIBRATION_TOKENS_PER_CHANNEL},
         },
         "evaluation": {

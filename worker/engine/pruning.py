@@ -10,7 +10,7 @@ from jobs import errors, widths
 from jobs.shapes import ModelShape
 from jobs.specs import LoraPruneSpec
 from jobs.widths import Widths
-from worker.engine import compensated_cut, plan, schedule, surgery, training
+from worker.engine import compensated_cut, first_scores, plan, schedule, surgery, training
 from worker.engine.architectures import Family
 from worker.engine.plan import Plan
 from worker.engine.reporter import Reporter
@@ -33,7 +33,7 @@ class IterativePruning(TrainerCallback):
         calibration: Windows,
         reporter: Reporter,
     ) -> None:
-        """`calibration`: text to reconstruct with, shuffled; as much of it is used as a cut needs."""
+        """`calibration`: text to score and to reconstruct with, shuffled; as much of it is used as a cut needs."""
         self.plan = Plan.dense(shape)
         self._present = self.plan  # what the model physically has: more than the plan where the cut comes later
         self._model = model
@@ -45,6 +45,11 @@ class IterativePruning(TrainerCallback):
         self._reporter = reporter
         self._average = RunningAverage(spec.score.ema)
         self._scorer = scorer
+
+    def score_untouched(self) -> None:
+        """Score the untouched model, so that the first event has more to go by than the steps before it."""
+        windows = self._calibration.first(self._spec.score.calibration_windows)
+        first_scores.add(self._average, self._model.train(), self._scorer, self.plan, windows, self._spec.train)
 
     def on_pre_optimizer_step(
         self,

@@ -37,6 +37,10 @@ class Windows(Dataset[dict[str, Tensor]]):
     def __getitem__(self, index: int) -> dict[str, Tensor]:
         return {"input_ids": self.ids_NT[index].long(), "labels": self.labels_NT[index].long()}
 
+    def first(self, count: int) -> "Windows":
+        """The first windows, all of them if they are fewer."""
+        return Windows(self.ids_NT[:count], self.labels_NT[:count])
+
     def shuffled(self, seed: int) -> "Windows":
         """The same windows in another order."""
         order = torch.randperm(len(self), generator=torch.Generator().manual_seed(seed))

@@ -23,6 +23,7 @@ def run(task: Task, spec: LoraPruneSpec) -> Outcome:
     pruning = IterativePruning(
         task.model, task.family, task.shape, task.target, spec, scorer, calibration, task.reporter
     )
+    pruning.score_untouched()
     training.train(
         adapted,
         task.windows,

@@ -1,0 +1,59 @@
+"""Scoring before the first step: what the steps would have told, and nothing is changed by it."""
+
+import torch
+from torch import Tensor
+
+from jobs.specs import LoraSpec, ScoreSpec, TrainSpec
+from tests.models import random_model
+from worker.engine import adapters, first_scores, scores
+from worker.engine.architectures import Kind, family
+from worker.engine.plan import Plan
+from worker.engine.scores.running_average import RunningAverage
+from worker.engine.windows import Windows
+
+SPEC = TrainSpec(batch_size=4, micro_batch_size=2, sequence_length=16, precision="float32")
+
+
+def windows(count: int) -> Windows:
+    ids_NT = torch.randint(96, (count, 16), generator=torch.Generator().manual_seed(0))
+    labels_NT = ids_NT.clone()
+    labels_NT[::3, :5] = -100
+    return Windows(ids_NT, labels_NT)
+
+
+def test_batches_count_as_steps_and_leave_no_trace() -> None:
+    model, shape = random_model()
+    fam, plan = family(shape), Plan.dense(shape)
+    adapters.attach(model, fam, LoraSpec(dropout=0.0), seed=0)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    text = windows(10)  # two batches and a half
+    found, expected = RunningAverage(0.9), RunningAverage(0.9)
+
+    scorer = scores.start(model, fam, shape, ScoreSpec(), seed=0)
+    first_scores.add(found, model.train(), scorer, plan, text, SPEC)
+
+    assert all(parameter.grad is None for parameter in model.parameters())
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(tensor, before[name]), name
+    for part in (slice(0, 2), slice(2, 4)), (slice(4, 6), slice(6, 8)), (slice(8, 10),):
+        for pair in part:
+            model(input_ids=text.ids_NT[pair], labels=text.labels_NT[pair]).loss.backward()
+        expected.add(scorer.take(plan))
+    for kind in Kind:
+        for score_U, expected_U in zip(found.value()[kind], expected.value()[kind], strict=True):
+            _assert_alike(score_U, expected_U)
+    scorer.close()
+
+
+def test_no_windows_leave_the_first_event_to_the_steps_before_it() -> None:
+    model, shape = random_model()
+    adapters.attach(model, family(shape), LoraSpec(), seed=0)
+    average = RunningAverage(0.9)
+    scorer = scores.start(model, family(shape), shape, ScoreSpec(), seed=0)
+    first_scores.add(average, model.train(), scorer, Plan.dense(shape), windows(10).first(0), SPEC)
+    assert average.value() == {}
+
+
+def _assert_alike(score_U: Tensor, expected_U: Tensor) -> None:
+    assert bool(expected_U.any())
+    torch.testing.assert_close(score_U, expected_U)
