@@ -34,7 +34,7 @@ def check(spec: JobSpec, door: Door) -> Plan | None:
     method = spec.method
     with at("/method/ratio"):
         kept = widths.uniform(shape, method.ratio, scope=method.scope, round_ffn_to=method.round_ffn_to)
-    return outline(shape, kept)
+    return outline(shape, widths.alike(shape, kept))
 
 
 def _windows(spec: JobSpec) -> dict[str, int]:

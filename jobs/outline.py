@@ -4,7 +4,7 @@ from pydantic import BaseModel, Field
 
 from jobs import widths
 from jobs.shapes import ModelShape
-from jobs.widths import Widths
+from jobs.widths import Layout
 
 
 class Change(BaseModel):
@@ -14,27 +14,51 @@ class Change(BaseModel):
     after: int
 
 
-class Plan(BaseModel):
-    """What a job will keep; heads and channels are of each layer."""
+class LayerPlan(BaseModel):
+    """What one layer keeps where layers differ."""
 
-    layers: int
+    query_heads: int
+    kv_heads: int
+    ffn: int
+
+
+class Plan(BaseModel):
+    """What a job will keep; heads and channels are of each layer, of the widest one if they differ."""
+
+    layers: int = Field(description="Layers that stay.")
+    layers_removed: int = 0
     query_heads: Change
     kv_heads: Change
     ffn: Change
-    parameters: Change
+    per_layer: tuple[LayerPlan, ...] | None = Field(None, description="Where layers differ: each that stays, in order.")
+    parameters: Change = Field(description="Of the model; zeros that pad narrow layers do not count.")
+    stored_parameters: int | None = Field(
+        None, description="Where layers differ: parameters in the files, narrow layers padded with zeros."
+    )
     block_parameters: Change
     ratio: float = Field(description="Part of the block parameters that goes, after rounding.")
 
 
-def outline(shape: ModelShape, kept: Widths) -> Plan:
-    """The plan that keeps `kept` of every layer."""
-    gone = widths.removed(shape, kept)
+def outline(shape: ModelShape, layout: Layout) -> Plan:
+    """The plan that keeps `layout`."""
+    most = widths.widest(layout)
+    differ = len(set(layout)) > 1
     return Plan(
-        layers=shape.layers,
-        query_heads=Change(before=shape.heads, after=kept.kv_groups * shape.group),
-        kv_heads=Change(before=shape.kv_heads, after=kept.kv_groups),
-        ffn=Change(before=shape.ffn, after=kept.ffn),
-        parameters=Change(before=shape.parameters, after=shape.parameters - gone),
-        block_parameters=Change(before=shape.block_parameters, after=shape.block_parameters - gone),
-        ratio=widths.ratio(shape, kept),
+        layers=len(layout),
+        layers_removed=shape.layers - len(layout),
+        query_heads=Change(before=shape.heads, after=most.kv_groups * shape.group),
+        kv_heads=Change(before=shape.kv_heads, after=most.kv_groups),
+        ffn=Change(before=shape.ffn, after=most.ffn),
+        per_layer=tuple(
+            LayerPlan(query_heads=layer.kv_groups * shape.group, kv_heads=layer.kv_groups, ffn=layer.ffn)
+            for layer in layout
+        )
+        if differ
+        else None,
+        parameters=Change(before=shape.parameters, after=widths.parameters(shape, layout)),
+        stored_parameters=widths.stored_parameters(shape, layout) if differ else None,
+        block_parameters=Change(
+            before=shape.block_parameters, after=shape.block_parameters - widths.removed(shape, layout)
+        ),
+        ratio=widths.ratio(shape, layout),
     )

@@ -1,11 +1,8 @@
-"""How wide each block may stay: the budget of a uniform plan, counted in real parameters.
-
-Every layer keeps the same number of KV groups and of FFN channels, so that the result is a stock configuration.
-"""
+"""How wide each block may stay, counted in real parameters."""
 
 import math
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from jobs import errors
 from jobs.shapes import ModelShape
@@ -17,31 +14,65 @@ MAX_DEVIATION = 0.02
 
 @dataclass(frozen=True)
 class Widths:
-    """What every layer keeps."""
+    """What a layer keeps."""
 
     kv_groups: int
     ffn: int
 
 
-def dense(shape: ModelShape) -> Widths:
-    """The widths of the untouched model."""
+Layout = tuple[Widths, ...]
+"""What each of the layers that stay keeps, from the first to the last."""
+
+
+def full(shape: ModelShape) -> Widths:
+    """What an untouched layer has."""
     return Widths(shape.kv_heads, shape.ffn)
 
 
-def removed(shape: ModelShape, widths: Widths) -> int:
-    """Parameters that the whole model loses at these widths."""
+def dense(shape: ModelShape) -> Layout:
+    """The untouched model."""
+    return alike(shape, full(shape))
+
+
+def alike(shape: ModelShape, widths: Widths) -> Layout:
+    """Every layer of the model at the same widths."""
+    return (widths,) * shape.layers
+
+
+def widest(layout: Layout) -> Widths:
+    """What the widest layer keeps of each kind: the widths of a stock configuration that holds them all."""
+    return Widths(max(layer.kv_groups for layer in layout), max(layer.ffn for layer in layout))
+
+
+def lost(shape: ModelShape, widths: Widths) -> int:
+    """Parameters that one layer loses."""
     groups = (shape.kv_heads - widths.kv_groups) * shape.kv_group_cost
-    channels = (shape.ffn - widths.ffn) * shape.ffn_channel_cost
-    return shape.layers * (groups + channels)
+    return groups + (shape.ffn - widths.ffn) * shape.ffn_channel_cost
 
 
-def ratio(shape: ModelShape, widths: Widths) -> float:
+def removed(shape: ModelShape, layout: Layout) -> int:
+    """Block parameters that the model loses, those of the layers that go among them."""
+    whole = replace(shape, layers=len(layout)).block_parameters
+    return shape.block_parameters - whole + sum(lost(shape, layer) for layer in layout)
+
+
+def ratio(shape: ModelShape, layout: Layout) -> float:
     """Removed part of the block parameters."""
-    return removed(shape, widths) / shape.block_parameters
+    return removed(shape, layout) / shape.block_parameters
+
+
+def parameters(shape: ModelShape, layout: Layout) -> int:
+    """All parameters that are left; what pads a narrow layer to the width of others does not count."""
+    return replace(shape, layers=len(layout)).parameters - sum(lost(shape, layer) for layer in layout)
+
+
+def stored_parameters(shape: ModelShape, layout: Layout) -> int:
+    """All parameters of the stock model that holds the layout, narrow layers padded to the widest."""
+    return parameters(shape, (widest(layout),) * len(layout))
 
 
 def uniform(shape: ModelShape, target: float, *, scope: Collection[UnitKind], round_ffn_to: int) -> Widths:
-    """The widths that come closest to removing `target` of the block parameters.
+    """The widths that, kept by every layer, come closest to removing `target` of the block parameters.
 
     KV groups go in proportion; FFN channels are the fine dial that then meets the target, in multiples of
     `round_ffn_to`. The answer is off by at most half a step of the finest dial, a step being `round_ffn_to` channels
@@ -55,20 +86,20 @@ def uniform(shape: ModelShape, target: float, *, scope: Collection[UnitKind], ro
     tolerance = min(step / 2, MAX_DEVIATION * shape.block_parameters)
     nearest: list[Widths] = []
     for groups in _group_choices(shape, target, scope):
-        rest = wanted - removed(shape, Widths(groups, shape.ffn))
+        rest = wanted - removed(shape, alike(shape, Widths(groups, shape.ffn)))
         choices = [Widths(groups, ffn) for ffn in _ffn_choices(shape, rest, scope, round_ffn_to)]
-        options = [option for option in choices if option != dense(shape)]
+        options = [option for option in choices if option != full(shape)]
         if not options or not loads_everywhere(shape, groups):
             continue
-        best = min(options, key=lambda option: abs(removed(shape, option) - wanted))
-        if abs(removed(shape, best) - wanted) <= tolerance:
+        best = min(options, key=lambda option: abs(removed(shape, alike(shape, option)) - wanted))
+        if abs(removed(shape, alike(shape, best)) - wanted) <= tolerance:
             return best
         nearest.append(best)
     raise _unreachable(shape, target, round_ffn_to, nearest)
 
 
 def between(shape: ModelShape, final: Widths, fraction: float, *, round_ffn_to: int = 1) -> Widths:
-    """The widths after `fraction` (0 to 1) of the way from dense to `final`, the same part of every kind.
+    """A layer's widths after `fraction` (0 to 1) of the way from whole to `final`, the same part of every kind.
 
     FFN widths on the way lie whole multiples of `round_ffn_to` above the final one: hardware likes even widths.
     """
@@ -115,8 +146,9 @@ def _unreachable(
     shape: ModelShape, target: float, round_ffn_to: int, options: list[Widths]
 ) -> errors.TargetUnreachable:
     wanted = target * shape.block_parameters
-    near = sorted(options, key=lambda option: abs(removed(shape, option) - wanted))[:3]
-    reachable = ", ".join(f"{ratio(shape, option):.4f}" for option in near) or "none"
+    layouts = [alike(shape, option) for option in options]
+    near = sorted(layouts, key=lambda layout: abs(removed(shape, layout) - wanted))[:3]
+    reachable = ", ".join(f"{ratio(shape, layout):.4f}" for layout in near) or "none"
     return errors.TargetUnreachable(
         f"Removing {target:.4f} of the block parameters is not possible with FFN widths in multiples of "
         f"{round_ffn_to} (this model has {shape.ffn} channels and {shape.kv_heads} KV groups per layer).",

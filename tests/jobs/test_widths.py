@@ -37,6 +37,10 @@ def shapes(draw: st.DrawFn) -> ModelShape:
     )
 
 
+def removed(shape: ModelShape, kept: Widths) -> int:
+    return widths.removed(shape, widths.alike(shape, kept))
+
+
 def linear(rows: int, columns: int, bias: bool) -> int:
     return rows * columns + (rows if bias else 0)
 
@@ -58,11 +62,24 @@ def counted(shape: ModelShape, kept: Widths) -> int:
 @given(shape=shapes(), data=st.data())
 def test_what_a_plan_removes_is_what_the_matrices_lose(shape: ModelShape, data: st.DataObject) -> None:
     kept = Widths(data.draw(st.integers(1, shape.kv_heads)), data.draw(st.integers(1, shape.ffn)))
-    assert shape.block_parameters == counted(shape, widths.dense(shape))
-    assert widths.removed(shape, kept) == shape.block_parameters - counted(shape, kept)
+    assert shape.block_parameters == counted(shape, widths.full(shape))
+    assert removed(shape, kept) == shape.block_parameters - counted(shape, kept)
     embeddings = shape.vocab * shape.hidden * (1 if shape.tied else 2)
     norms = (2 * shape.layers + 1) * shape.hidden
     assert shape.parameters == shape.block_parameters + embeddings + norms
+
+
+@given(shape=shapes(), data=st.data())
+def test_layers_may_differ_and_go(shape: ModelShape, data: st.DataObject) -> None:
+    width = st.builds(Widths, st.integers(1, shape.kv_heads), st.integers(1, shape.ffn))
+    layout = tuple(data.draw(st.lists(width, min_size=1, max_size=shape.layers)))
+    left = sum(counted(shape, layer) // shape.layers for layer in layout)
+    assert widths.removed(shape, layout) == shape.block_parameters - left
+    norms_gone = 2 * (shape.layers - len(layout)) * shape.hidden
+    assert widths.parameters(shape, layout) == shape.parameters - (shape.block_parameters - left) - norms_gone
+    most = Widths(max(layer.kv_groups for layer in layout), max(layer.ffn for layer in layout))
+    padded = len(layout) * counted(shape, most) // shape.layers
+    assert widths.stored_parameters(shape, layout) - widths.parameters(shape, layout) == padded - left
 
 
 @given(
@@ -77,9 +94,7 @@ def test_a_plan_is_within_the_tolerance_or_there_is_none(
     step = shape.layers * (multiple * shape.ffn_channel_cost if "mlp_channels" in scope else shape.kv_group_cost)
     wanted = target * shape.block_parameters
     tolerance = min(step / 2, widths.MAX_DEVIATION * shape.block_parameters)
-    allowed = [
-        kept for kept in choices(shape, scope, multiple) if abs(widths.removed(shape, kept) - wanted) <= tolerance
-    ]
+    allowed = [kept for kept in choices(shape, scope, multiple) if abs(removed(shape, kept) - wanted) <= tolerance]
     if not allowed:
         with pytest.raises(errors.TargetUnreachable, match=f"{target:.4f}"):
             widths.uniform(shape, target, scope=scope, round_ffn_to=multiple)
@@ -90,7 +105,7 @@ def test_a_plan_is_within_the_tolerance_or_there_is_none(
     share = shape.kv_heads * (1 - target)
     assert abs(kept.kv_groups - share) == min(abs(other.kv_groups - share) for other in allowed)
     same_heads = [other for other in allowed if other.kv_groups == kept.kv_groups]
-    distance = {other: abs(widths.removed(shape, other) - wanted) for other in same_heads}
+    distance = {other: abs(removed(shape, other) - wanted) for other in same_heads}
     assert distance[kept] == min(distance.values())
 
 
@@ -102,7 +117,7 @@ def choices(shape: ModelShape, scope: tuple[UnitKind, ...], multiple: int) -> li
     return [
         Widths(kept, width)
         for kept, width in itertools.product(groups, [*ffn, shape.ffn])
-        if Widths(kept, width) != widths.dense(shape) and not (biased and shape.hidden % (kept * shape.group))
+        if Widths(kept, width) != widths.full(shape) and not (biased and shape.hidden % (kept * shape.group))
     ]
 
 
@@ -110,7 +125,7 @@ def choices(shape: ModelShape, scope: tuple[UnitKind, ...], multiple: int) -> li
 def test_the_way_to_the_plan_only_narrows_and_ends_exactly(shape: ModelShape, data: st.DataObject, steps: int) -> None:
     final = Widths(data.draw(st.integers(1, shape.kv_heads)), data.draw(st.integers(1, shape.ffn)))
     way = [widths.between(shape, final, step / steps) for step in range(steps + 1)]
-    assert way[0] == widths.dense(shape)
+    assert way[0] == widths.full(shape)
     assert way[-1] == final
     for before, after in itertools.pairwise(way):
         assert after.kv_groups <= before.kv_groups
@@ -122,7 +137,9 @@ def test_the_ratio_is_of_the_block_parameters(shape: ModelShape) -> None:
     assert widths.ratio(shape, widths.dense(shape)) == 0
     assume(shape.kv_heads > 1)
     kept = Widths(shape.kv_heads - 1, shape.ffn)
-    assert widths.ratio(shape, kept) == pytest.approx(widths.removed(shape, kept) / shape.block_parameters)
+    assert widths.ratio(shape, widths.alike(shape, kept)) == pytest.approx(
+        removed(shape, kept) / shape.block_parameters
+    )
 
 
 def test_the_refusal_names_what_can_be_had() -> None:

@@ -39,14 +39,14 @@ def settle(
     history: History,
 ) -> Report:
     """All of a job's numbers in the form in which they are published."""
-    shape, kept = base.shape, plan.widths
+    shape, layout = base.shape, plan.layout
     held_out, benchmark = measured.held_out, measured.benchmark
     return Report(
         base_model=report.Base(name=base.name, revision=base.revision, licence=base.licence),
         method=spec.method.type,
         requested_ratio=spec.method.ratio,
-        achieved_ratio=widths.ratio(shape, kept),
-        plan=outline(shape, kept),
+        achieved_ratio=widths.ratio(shape, layout),
+        plan=outline(shape, layout),
         dense=_figures("dense", measured, shape, plan),
         dense_finetuned=finetuned,
         pruned=_figures("pruned", measured, shape, plan),
@@ -80,8 +80,10 @@ def settle(
 def _figures(which: Which, measured: Measured, shape: ModelShape, plan: Plan) -> report.Figures:
     speed = measured.benchmark and measured.benchmark.speeds[which]
     is_dense = which == "dense"
+    layout = widths.dense(shape) if is_dense else plan.layout
     return report.Figures(
-        parameters=shape.parameters if is_dense else shape.parameters - plan.removed(shape),
+        parameters=widths.parameters(shape, layout),
+        stored_parameters=widths.stored_parameters(shape, layout),
         bytes=measured.dense_bytes if is_dense else measured.pruned_bytes,
         perplexity=measured.held_out.dense if is_dense else measured.held_out.pruned,
         prefill_tokens_per_second=speed and speed.prefill,

@@ -15,20 +15,28 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
+from jobs import widths
 from jobs.shapes import ModelShape
-from jobs.widths import Widths
+from worker.engine.plan import Plan
+
+PER_LAYER = ("layer_types",)
+"""Fields of a configuration that hold one entry per layer."""
 
 LLAMA_ONLY = ("attention_bias", "mlp_bias", "pretraining_tp")
 
 
-def stock_config(base: PreTrainedConfig, shape: ModelShape, kept: Widths) -> PreTrainedConfig:
-    """The configuration of the smaller model.
+def stock_config(base: PreTrainedConfig, shape: ModelShape, plan: Plan) -> PreTrainedConfig:
+    """The configuration of the smaller model; one whose layers differ is as wide as the widest (see `padding`).
 
     A Llama whose heads no longer divide its hidden size becomes a Mistral without sliding window: the same tensors and
     the same arithmetic, while LlamaConfig refuses such head counts.
     """
+    kept = widths.widest(plan.layout)
     heads = kept.kv_groups * shape.group
-    fields: dict[str, Any] = base.to_dict() | {
+    fields: dict[str, Any] = base.to_dict()
+    fields |= {key: [fields[key][layer.index] for layer in plan.layers] for key in PER_LAYER if fields.get(key)}
+    fields |= {
+        "num_hidden_layers": len(plan.layers),
         "num_attention_heads": heads,
         "num_key_value_heads": kept.kv_groups,
         "head_dim": shape.head_dim,

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from jobs import errors
+from jobs import errors, widths
 from jobs.evaluations import EvaluationSpec
 from jobs.rows import ChoiceRow
 from worker.engine import (
@@ -127,7 +127,7 @@ def weight_bytes(folder: Path) -> int:
 
 
 def _check_count(pruned: PreTrainedModel, base: BaseModel, plan: Plan) -> None:
-    planned = base.shape.parameters - plan.removed(base.shape)
+    planned = widths.stored_parameters(base.shape, plan.layout)
     found = sum(parameter.numel() for parameter in pruned.parameters())
     if found != planned:
         raise errors.VerificationFailed(f"The written model has {found:,} parameters, the plan says {planned:,}.")

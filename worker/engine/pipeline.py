@@ -14,7 +14,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from jobs import errors, shapes, widths
 from jobs.specs import JobSpec
-from jobs.widths import Widths
+from jobs.widths import Layout
 from worker.engine import (
     account,
     adapters,
@@ -25,6 +25,7 @@ from worker.engine import (
     harness,
     measurement,
     methods,
+    padding,
     papers,
     training,
     verification,
@@ -62,7 +63,7 @@ class Job:
     training: Windows
     held_out: Windows
     material: Material
-    target: Widths
+    target: Layout
     work: Path
     reporter: Reporter
     seconds: dict[str, float]
@@ -145,9 +146,9 @@ def _prepare(spec: JobSpec, inputs: Inputs, work: Path, reporter: Reporter) -> J
     window = spec.evaluation.window or train.sequence_length
     further = [protocol.window for protocol in spec.evaluation.perplexities]
     shapes.check_sequence_length(base.shape, max([train.sequence_length, window, *further]))
-    target = widths.uniform(
-        base.shape, spec.method.ratio, scope=spec.method.scope, round_ffn_to=spec.method.round_ffn_to
-    )
+    method = spec.method
+    kept = widths.uniform(base.shape, method.ratio, scope=method.scope, round_ffn_to=method.round_ffn_to)
+    target = widths.alike(base.shape, kept)
     reporter.phase("loading_data")
     tokenizer = base.tokenizer()
     base.generation_config()  # better refused now than when the result is to be written
@@ -186,7 +187,7 @@ def _announce(job: Job) -> None:
     runs = 2 if job.spec.evaluation.finetuned_reference else 1
     job.reporter.training(steps * runs, widths.ratio(shape, target))
     job.reporter.log(
-        f"Every layer keeps {target.kv_groups} of {shape.kv_heads} KV groups and {target.ffn} of {shape.ffn} FFN "
+        f"Every layer keeps {target[0].kv_groups} of {shape.kv_heads} KV groups and {target[0].ffn} of {shape.ffn} FFN "
         f"channels: {widths.removed(shape, target):,} of {shape.block_parameters:,} block parameters go "
         f"({widths.ratio(shape, target):.2%}; asked: {job.spec.method.ratio:.2%})."
     )
@@ -226,8 +227,9 @@ def _publishable(job: Job, outcome: Outcome, probe_BT: Tensor, out: Path) -> tup
     shape = job.base.shape
     with job.phase("exporting"):
         base_config = job.base.stock_config()
-        config = export.stock_config(base_config, shape, outcome.plan.widths)
-        model = export.assemble(config, outcome.state)
+        config = export.stock_config(base_config, shape, outcome.plan)
+        state = padding.padded(outcome.state, family(shape), shape, outcome.plan)
+        model = export.assemble(config, state)
         outcome.state.clear()  # the model holds them now, and is to be rounded without a second copy
         logits_BTV = verification.exact_answers(model, probe_BT)
         difference = verification.check_cut(outcome.logits_BTV, logits_BTV)

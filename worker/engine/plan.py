@@ -8,7 +8,7 @@ from torch import Tensor
 
 from jobs import errors, widths
 from jobs.shapes import ModelShape
-from jobs.widths import Widths
+from jobs.widths import Layout, Widths
 from worker.engine.architectures import Kind
 
 
@@ -19,6 +19,11 @@ class LayerPlan:
     index: int
     kv_groups: tuple[int, ...]
     ffn_channels: tuple[int, ...]
+
+    @property
+    def widths(self) -> Widths:
+        """How many units of each kind."""
+        return Widths(len(self.kv_groups), len(self.ffn_channels))
 
     def kept(self, kind: Kind) -> tuple[int, ...]:
         """The kept units of one kind."""
@@ -42,14 +47,13 @@ class Plan:
         return cls(tuple(LayerPlan(index, *units) for index in range(shape.layers)))
 
     @property
-    def widths(self) -> Widths:
-        """What every layer keeps; the plan is uniform by construction."""
-        (only,) = {Widths(len(layer.kv_groups), len(layer.ffn_channels)) for layer in self.layers}
-        return only
+    def layout(self) -> Layout:
+        """How many units each layer keeps."""
+        return tuple(layer.widths for layer in self.layers)
 
     def removed(self, shape: ModelShape) -> int:
-        """Parameters that the model loses."""
-        return widths.removed(shape, self.widths)
+        """Block parameters that the model loses."""
+        return widths.removed(shape, self.layout)
 
     def to_json(self) -> list[dict[str, Any]]:
         """One object per layer that stays."""
@@ -92,8 +96,8 @@ def restrict(scores: Scores, before: Plan, after: Plan) -> Scores:
     }
 
 
-def narrow(current: Plan, scores: Scores, target: Widths) -> Plan:
-    """Keep the highest-scored units, `target` of them in every layer.
+def narrow(current: Plan, scores: Scores, target: Layout) -> Plan:
+    """Keep the highest-scored units of each layer, as many as `target` says.
 
     Equal scores keep the lower index, so that the same scores give the same plan.
 
@@ -111,10 +115,10 @@ def narrow(current: Plan, scores: Scores, target: Widths) -> Plan:
         tuple(
             LayerPlan(
                 layer.index,
-                _best(layer.kv_groups, scores[Kind.KV_GROUP][index], target.kv_groups),
-                _best(layer.ffn_channels, scores[Kind.FFN_CHANNEL][index], target.ffn),
+                _best(layer.kv_groups, scores[Kind.KV_GROUP][place], kept.kv_groups),
+                _best(layer.ffn_channels, scores[Kind.FFN_CHANNEL][place], kept.ffn),
             )
-            for index, layer in enumerate(current.layers)
+            for place, (layer, kept) in enumerate(zip(current.layers, target, strict=True))
         )
     )
 

@@ -9,7 +9,7 @@ from transformers import PreTrainedModel, TrainerCallback, TrainerControl, Train
 from jobs import errors, widths
 from jobs.shapes import ModelShape
 from jobs.specs import LoraPruneSpec
-from jobs.widths import Widths
+from jobs.widths import Layout
 from worker.engine import compensated_cut, first_scores, plan, schedule, surgery, training
 from worker.engine.architectures import Family
 from worker.engine.plan import Plan
@@ -27,7 +27,7 @@ class IterativePruning(TrainerCallback):
         model: PreTrainedModel,
         family: Family,
         shape: ModelShape,
-        target: Widths,
+        target: Layout,
         spec: LoraPruneSpec,
         scorer: Scorer,
         calibration: Windows,
@@ -68,8 +68,9 @@ class IterativePruning(TrainerCallback):
         self._average.add(plan.restrict(self._scorer.take(self._present), self._present, self.plan))
         if schedule.is_event(step, state.max_steps, self._spec.schedule):
             fraction = schedule.fraction(step, state.max_steps, self._spec.schedule)
-            kept = widths.between(self._shape, self._target, fraction, round_ffn_to=self._spec.round_ffn_to)
-            if kept != self.plan.widths:
+            multiple = self._spec.round_ffn_to
+            kept = tuple(widths.between(self._shape, layer, fraction, round_ffn_to=multiple) for layer in self._target)
+            if kept != self.plan.layout:
                 self._remove(kept, optimizer, for_real=self._spec.schedule.cut == "every_event")
         if step == last:
             if self._spec.schedule.cut == "last_event":
@@ -77,12 +78,12 @@ class IterativePruning(TrainerCallback):
             self._scorer.close()
             self._reporter.phase("recovering")
 
-    def _remove(self, kept: Widths, optimizer: torch.optim.Optimizer, *, for_real: bool) -> None:
+    def _remove(self, kept: Layout, optimizer: torch.optim.Optimizer, *, for_real: bool) -> None:
         self._reporter.phase("pruning")
         before, self.plan = self.plan, plan.narrow(self.plan, self._average.value(), kept)
         case = self._model, self._family, self._shape, self._present, self.plan, optimizer
         if self._spec.reconstruction.enabled:
-            ids_NT = self._calibration.ids_NT[: self._windows_for(before.widths)]
+            ids_NT = self._calibration.ids_NT[: self._windows_for(before.layout)]
             remove = surgery.cut_block if for_real else surgery.silence_block
             bfloat16 = training.uses_bfloat16(self._spec.train)
             aim = self._spec.reconstruction.aim
@@ -100,10 +101,11 @@ class IterativePruning(TrainerCallback):
         surgery.cut(self._model, self._family, self._shape, self._present, self.plan, optimizer)
         self._present = self.plan
 
-    def _windows_for(self, kept: Widths) -> int:
+    def _windows_for(self, layout: Layout) -> int:
         """How many windows a least-squares solve over so many channels needs."""
-        widest = max(kept.ffn, kept.kv_groups * self._shape.group * self._shape.head_dim)
-        tokens = widest * self._spec.reconstruction.tokens_per_channel
+        widest = widths.widest(layout)
+        columns = max(widest.ffn, widest.kv_groups * self._shape.group * self._shape.head_dim)
+        tokens = columns * self._spec.reconstruction.tokens_per_channel
         return math.ceil(tokens / self._calibration.ids_NT.shape[1])
 
     def finished(self) -> Plan:
@@ -112,7 +114,7 @@ class IterativePruning(TrainerCallback):
         Raises:
             TargetUnreachable: training ended before the last event.
         """
-        if self.plan.widths != self._target:
-            raise errors.TargetUnreachable(f"Training ended at {self.plan.widths}, before {self._target} was reached.")
+        if self.plan.layout != self._target:
+            raise errors.TargetUnreachable(f"Training ended at {self.plan.layout}, before {self._target} was reached.")
         self._cut(None)
         return self.plan

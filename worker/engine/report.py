@@ -34,7 +34,8 @@ class Base(Part):
 class Figures(Part):
     """One of the two models. Perplexity, speed and memory are taken in `perplexity_protocol.dtype`."""
 
-    parameters: int = Field(description="Parameters, tied ones once.")
+    parameters: int = Field(description="Parameters, tied ones once; zeros that pad narrow layers do not count.")
+    stored_parameters: int = Field(description="The same with those zeros: what is in the files.")
     bytes: int = Field(description="Bytes of the weight files in the output's dtype.")
     perplexity: float = Field(description="On the held-out windows, by `perplexity_protocol`.")
     prefill_tokens_per_second: float | None = Field(description="Reading a prompt; null if not measured.")

@@ -5,7 +5,8 @@ import time
 from collections.abc import Callable
 from typing import Literal
 
-from jobs.widths import Widths
+from jobs import widths
+from jobs.widths import Layout
 from worker.engine.history import HeldOutPerplexity, History, PhaseStart, PruneEvent, Step
 
 Emit = Callable[[dict[str, object]], None]
@@ -65,11 +66,16 @@ class Reporter:
             }
         )
 
-    def pruned(self, widths: Widths, sparsity: float) -> None:
-        """Units were removed, within the step that is not yet reported."""
+    def pruned(self, layout: Layout, sparsity: float) -> None:
+        """Units were removed, within the step that is not yet reported; the widths told are the widest layer's."""
+        widest = widths.widest(layout)
         self.sparsity = sparsity
         event = PruneEvent(
-            step=self._done_steps + 1, sparsity=sparsity, kv_groups=widths.kv_groups, ffn_channels=widths.ffn
+            step=self._done_steps + 1,
+            sparsity=sparsity,
+            layers=len(layout),
+            kv_groups=widest.kv_groups,
+            ffn_channels=widest.ffn,
         )
         self.history.prunes.append(event)
         self._emit({"type": "prune", **event.model_dump(exclude_none=True)})

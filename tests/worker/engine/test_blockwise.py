@@ -5,6 +5,7 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
+from jobs import widths
 from jobs.specs import LoraSpec
 from jobs.widths import Widths
 from tests.models import random_model
@@ -91,7 +92,7 @@ def test_a_compensated_cut_in_pieces_is_the_one_at_once(monkeypatch: pytest.Monk
             Kind.KV_GROUP: [torch.rand(shape.kv_heads, generator=draw) for _ in range(shape.layers)],
             Kind.FFN_CHANNEL: [torch.rand(shape.ffn, generator=draw) for _ in range(shape.layers)],
         }
-        chosen = plan.narrow(dense, scores, Widths(1, 24))
+        chosen = plan.narrow(dense, scores, widths.alike(shape, Widths(1, 24)))
         monkeypatch.setattr(blockwise, "BATCH_TOKENS", batch_tokens)
         compensated_cut.cut(model, fam, shape, dense, chosen, None, ids(20), bfloat16=False)
         return model.state_dict()

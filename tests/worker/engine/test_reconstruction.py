@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
-from jobs import errors
+from jobs import errors, widths
 from jobs.shapes import read
 from jobs.sources import LocalData
 from jobs.specs import LoraSpec
@@ -89,7 +89,7 @@ def test_a_compensated_cut_loses_less_than_a_plain_one(small_model: Path, small_
         Kind.FFN_CHANNEL: torch.rand(shape.layers, shape.ffn, generator=torch.Generator().manual_seed(1)),
     }
     dense = Plan.dense(shape)
-    chosen = plan.narrow(dense, scores, Widths(shape.kv_heads - 1, shape.ffn * 3 // 4))
+    chosen = plan.narrow(dense, scores, widths.alike(shape, Widths(shape.kv_heads - 1, shape.ffn * 3 // 4)))
     plain = adapted()
     surgery.cut(plain, fam, shape, dense, chosen, None)
     sizes = {name: tensor.shape for name, tensor in plain.state_dict().items()}

@@ -1,6 +1,7 @@
 """Masking and slicing are the same thing, the plan's count is the model's, and ratio 0 changes nothing."""
 
 import copy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from jobs.specs import LoraSpec
 from jobs.widths import Widths
 from tests.models import random_model
 from tests.worker.engine.masks import Masks
-from worker.engine import adapters, export, plan, surgery, verification
+from worker.engine import adapters, export, padding, plan, surgery, verification
 from worker.engine.architectures import Kind, family, units
 from worker.engine.plan import Plan
 
@@ -42,7 +43,7 @@ def cut_case(request: pytest.FixtureRequest) -> Any:
     groups = max(1, shape.kv_heads - 1)
     generator = torch.Generator().manual_seed(1)
     scores = {kind: torch.rand(shape.layers, units(shape, kind), generator=generator) for kind in Kind}
-    chosen = plan.narrow(Plan.dense(shape), scores, Widths(groups, 24))
+    chosen = plan.narrow(Plan.dense(shape), scores, widths.alike(shape, Widths(groups, 24)))
     adapters.attach(model, family(shape), LoraSpec(dropout=0.0), seed=0)
     for name, parameter in model.named_parameters():
         if "lora_B" in name:
@@ -53,7 +54,8 @@ def cut_case(request: pytest.FixtureRequest) -> Any:
 def cut_merged_and_assembled(model: PreTrainedModel, shape: ModelShape, chosen: Plan) -> PreTrainedModel:
     surgery.cut(model, family(shape), shape, Plan.dense(shape), chosen, None)
     state = adapters.merged_state(model, family(shape))
-    return export.assemble(export.stock_config(model.config, shape, chosen.widths), state)
+    state = padding.padded(state, family(shape), shape, chosen)
+    return export.assemble(export.stock_config(model.config, shape, chosen), state)
 
 
 def test_masked_equals_sliced_and_the_count_is_the_plans(cut_case: Any) -> None:
@@ -89,10 +91,16 @@ def test_written_and_reloaded_by_stock_classes(cut_case: Any, tmp_path: Path) ->
 
 def test_llama_whose_heads_do_not_divide_its_hidden_size_is_hosted_as_mistral() -> None:
     model, shape = random_model(num_attention_heads=8, num_key_value_heads=4)
-    config = export.stock_config(model.config, shape, Widths(kv_groups=3, ffn=24))
+    config = export.stock_config(model.config, shape, first_units(shape, groups=3))
     assert (config.model_type, config.num_attention_heads, config.head_dim) == ("mistral", 6, 8)
     assert config.sliding_window is None
-    assert export.stock_config(model.config, shape, Widths(kv_groups=2, ffn=24)).model_type == "llama"
+    assert export.stock_config(model.config, shape, first_units(shape, groups=2)).model_type == "llama"
+
+
+def first_units(shape: ModelShape, groups: int) -> Plan:
+    """The plan that keeps the first KV groups of each layer, and all of the FFN."""
+    dense = Plan.dense(shape)
+    return Plan(tuple(replace(layer, kv_groups=layer.kv_groups[:groups]) for layer in dense.layers))
 
 
 def test_the_dense_plan_changes_nothing_bit_for_bit() -> None:

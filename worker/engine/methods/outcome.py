@@ -7,7 +7,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from jobs.shapes import ModelShape
-from jobs.widths import Widths
+from jobs.widths import Layout
 from worker.engine.architectures import Family
 from worker.engine.plan import Plan
 from worker.engine.reporter import Reporter
@@ -21,7 +21,7 @@ class Task:
     model: PreTrainedModel
     family: Family
     shape: ModelShape
-    target: Widths
+    target: Layout
     windows: Windows
     probe_BT: Tensor
     seed: int

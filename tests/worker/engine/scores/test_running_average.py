@@ -2,6 +2,7 @@
 
 import torch
 
+from jobs import widths
 from jobs.widths import Widths
 from tests.models import random_model
 from worker.engine import plan
@@ -24,7 +25,7 @@ def test_the_running_average_forgets_what_is_gone() -> None:
     average = RunningAverage(0.5)
     average.add({Kind.KV_GROUP: [torch.tensor([1.0, 2.0])], Kind.FFN_CHANNEL: [torch.tensor([4.0, 1.0, 3.0, 2.0])]})
     dense = Plan.dense(shape)
-    after = plan.narrow(dense, average.value(), Widths(kv_groups=1, ffn=2))
+    after = plan.narrow(dense, average.value(), widths.alike(shape, Widths(kv_groups=1, ffn=2)))
     average.keep(dense, after)
     assert average.value()[Kind.KV_GROUP][0].tolist() == [2.0]
     assert average.value()[Kind.FFN_CHANNEL][0].tolist() == [4.0, 3.0]
