@@ -25,6 +25,13 @@ class TrainSpec(Spec):
     epochs: float = Field(2.0, gt=0, le=1000)
     learning_rate: float = Field(1e-3, gt=0, le=1)
     learning_rate_schedule: Literal["linear", "cosine", "constant"] = "cosine"
+    b_factor_rate: float = Field(
+        4.0,
+        ge=1,
+        le=64,
+        description="The learning rate of the LoRA factors that start at zero, as a multiple of `learning_rate` "
+        "(LoRA+, arXiv:2402.12354); 1 trains both factors alike.",
+    )
     weight_decay: float = Field(0.0, ge=0)
     max_grad_norm: float = Field(1.0, gt=0)
     batch_size: int = Field(16, ge=1, le=65_536, description="Sequences per optimizer step.")

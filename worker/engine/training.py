@@ -20,6 +20,7 @@ from transformers import (
 
 from jobs import errors
 from jobs.specs import TrainSpec
+from worker.engine import optimizer
 from worker.engine.reporter import Reporter
 from worker.engine.windows import Windows
 
@@ -66,14 +67,30 @@ def train(
     """
     set_seed(seed)
     tokens = spec.batch_size * spec.sequence_length
-    trainer = Trainer(
+    trainer = _Trainer(
         model=model,
         args=_arguments(spec, total_steps(len(windows), spec), seed, folder),
         train_dataset=windows,
         callbacks=[*callbacks, _Teller(reporter, tokens)],
+        spec=spec,
     )
     trainer.remove_callback(PrinterCallback)
     trainer.train()
+
+
+class _Trainer(Trainer):
+    """The Trainer with our optimizer, which it makes when the model is where it will be trained."""
+
+    def __init__(self, *, spec: TrainSpec, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self._spec = spec
+
+    def create_optimizer(self, model: torch.nn.Module | None = None) -> torch.optim.Optimizer:
+        if self.optimizer is None:
+            learner = self.model if model is None else model
+            assert learner is not None
+            self.optimizer = optimizer.adamw(learner, self._spec)
+        return self.optimizer
 
 
 def _arguments(spec: TrainSpec, steps: int, seed: int, folder: Path) -> TrainingArguments:
