@@ -9,7 +9,7 @@ from worker.engine import training
 from worker.engine.plan import Plan
 from worker.engine.scores.running_average import RunningAverage
 from worker.engine.scores.scorer import Scorer
-from worker.engine.windows import Windows
+from worker.engine.windows import IGNORED, Windows
 
 
 def add(
@@ -24,9 +24,10 @@ def add(
     for batch in DataLoader(windows, batch_size=spec.batch_size):
         ids_BT, labels_BT = batch["input_ids"].to(model.device), batch["labels"].to(model.device)
         size = training.micro_batch(spec)
+        learned = (labels_BT[:, 1:] != IGNORED).sum().clamp_min(1)
         for ids_bT, labels_bT in zip(ids_BT.split(size), labels_BT.split(size), strict=True):
             with autocast:
-                loss = model(input_ids=ids_bT, labels=labels_bT, use_cache=False).loss
+                loss = model(input_ids=ids_bT, labels=labels_bT, use_cache=False, num_items_in_batch=learned).loss
             loss.backward()
         average.add(scorer.take(plan))
         model.zero_grad()

@@ -17,7 +17,7 @@ from worker.engine.scores.running_average import RunningAverage
 from worker.engine.windows import IGNORED
 
 RANKS = 2
-TARGET = Widths(kv_groups=1, ffn=24)
+TARGET = (Widths(kv_groups=1, ffn=24),) * 2
 Result = dict[str, tuple[Scores, list[dict[str, Any]]]]
 """By criterion: the average scores, and the plan that comes of them."""
 

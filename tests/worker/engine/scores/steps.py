@@ -1,13 +1,14 @@
 """One optimizer step's worth of text through a small model with adapters, and what a criterion makes of it."""
 
-from typing import Any
+from typing import Any, get_args
 
+import pytest
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
 from jobs.shapes import ModelShape
-from jobs.specs import LoraSpec, ScoreSpec
+from jobs.specs import Criterion, LoraSpec, ScoreSpec
 from tests.models import random_model
 from worker.engine import adapters, scores
 from worker.engine.architectures import family
@@ -16,6 +17,8 @@ from worker.engine.scores.scorer import Scorer
 from worker.engine.windows import IGNORED
 
 SEQUENCES = 4
+
+every_criterion = pytest.mark.parametrize("criterion", get_args(Criterion))
 
 
 def sequences(vocab: int) -> tuple[Tensor, Tensor]:

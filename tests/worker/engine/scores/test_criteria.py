@@ -1,16 +1,16 @@
 """What holds for every criterion: what its scores must not depend on, and what it must leave alone."""
 
-from typing import get_args
-
 import pytest
 import torch
 
 from jobs.specs import Criterion
+from jobs.widths import Widths
 from tests.worker.engine.scores.steps import (
     SEQUENCES,
     adapted_model,
     assert_close,
     backward,
+    every_criterion,
     scored,
     sequences,
     start,
@@ -19,8 +19,6 @@ from worker.engine import plan, surgery
 from worker.engine.architectures import LLAMA, Kind
 from worker.engine.plan import LayerPlan, Plan
 from worker.engine.windows import IGNORED
-
-every_criterion = pytest.mark.parametrize("criterion", get_args(Criterion))
 
 
 @every_criterion
@@ -121,7 +119,7 @@ def test_scores_follow_a_cut(criterion: Criterion) -> None:
     scorer.close()
     assert [len(score_U) for score_U in found[Kind.KV_GROUP]] == [1, 2]
     assert [len(score_U) for score_U in found[Kind.FFN_CHANNEL]] == [3, 20]
-    assert plan.narrow(after, found, Plan((after.layers[0],)).widths).layers[1].kv_groups in [(0,), (1,)]
+    assert plan.narrow(after, found, (Widths(1, 3), Widths(1, 12))).layers[1].kv_groups in [(0,), (1,)]
 
 
 @every_criterion

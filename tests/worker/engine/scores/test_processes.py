@@ -7,8 +7,7 @@ from torch import multiprocessing
 from jobs.specs import Criterion
 from tests.worker.engine.scores import ranks
 from tests.worker.engine.scores.ranks import Result
-from tests.worker.engine.scores.steps import adapted_model, assert_close, backward, sequences, start
-from tests.worker.engine.scores.test_criteria import every_criterion
+from tests.worker.engine.scores.steps import adapted_model, assert_close, backward, every_criterion, sequences, start
 from worker.engine import plan
 from worker.engine.plan import Plan
 from worker.engine.scores.running_average import RunningAverage
