@@ -15,7 +15,7 @@ class LoraSpec(Spec):
 
     rank: int = Field(8, ge=1, le=512)
     alpha: float = Field(16.0, gt=0)
-    dropout: float = Field(0.05, ge=0, lt=1)
+    dropout: float = Field(0.0, ge=0, lt=1)
 
 
 class TrainSpec(Spec):
@@ -48,10 +48,13 @@ class TrainSpec(Spec):
 
 
 class ScheduleSpec(Spec):
-    """When units are removed: a cubic ramp between a warm-up and a cool-down, both fractions of all steps."""
+    """When units are removed: a cubic ramp between a warm-up and a cool-down, both fractions of all steps.
 
-    warmup_fraction: float = Field(0.1, ge=0, lt=1)
-    cooldown_fraction: float = Field(0.5, ge=0, lt=1)
+    Early by default: what is left learns at a high learning rate, and most steps are quicker ones.
+    """
+
+    warmup_fraction: float = Field(0.0, ge=0, lt=1)
+    cooldown_fraction: float = Field(0.9, ge=0, lt=1)
     prune_every_steps: int = Field(10, ge=1)
     cut: Literal["every_event", "last_event", "after_training"] = Field(
         "every_event",

@@ -18,3 +18,15 @@ from bench.figure import Figure
 )
 def test_a_figure_is_ok_up_to_its_bar(value: float, bar: float, line: str) -> None:
     assert str(Figure("name", value, "unit", bar)) == line
+
+
+@pytest.mark.parametrize(
+    ("value", "line"),
+    [
+        (1.3, "BENCH name 1.3 unit 1.3 ok"),
+        (1.29, "BENCH name 1.29 unit 1.3 short"),
+        (float("nan"), "BENCH name nan unit 1.3 short"),
+    ],
+)
+def test_a_figure_may_have_to_reach_its_bar(value: float, line: str) -> None:
+    assert str(Figure("name", value, "unit", 1.3, at_least=True)) == line

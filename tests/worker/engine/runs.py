@@ -36,7 +36,8 @@ def spec_of(**fields: Any) -> LoraPruneSpec:
         "round_ffn_to": 4,
         "lora": {"dropout": 0.0},
         "train": train | fields.pop("train", {}),
-        "schedule": {"prune_every_steps": 2} | fields.pop("schedule", {}),
+        "schedule": {"warmup_fraction": 0.1, "cooldown_fraction": 0.5, "prune_every_steps": 2}
+        | fields.pop("schedule", {}),
     }
     return LoraPruneSpec.model_validate(settings | fields)
 

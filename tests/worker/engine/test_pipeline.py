@@ -26,7 +26,7 @@ def spec_for(model: Path, text: Path, **fields: Any) -> JobSpec:
         "ratio": 0.25,
         "round_ffn_to": 4,
         "train": {"steps": 12, "batch_size": 4, "sequence_length": 64, "learning_rate": 3e-3},
-        "schedule": {"prune_every_steps": 2},
+        "schedule": {"warmup_fraction": 0.1, "cooldown_fraction": 0.5, "prune_every_steps": 2},
     } | fields.pop("method", {})
     return JobSpec.model_validate(
         {
