@@ -31,6 +31,8 @@ def check(spec: JobSpec, door: Door) -> Plan | None:
     for number, protocol in enumerate(spec.evaluation.perplexities):
         with at(f"/evaluation/perplexities/{number}/window"):
             shapes.check_sequence_length(shape, protocol.window)
+    with at("/method/train/base_precision"):
+        shapes.check_base_precision(shape, train.base_precision)
     method = spec.method
     with at("/method/ratio"):
         kept = widths.uniform(shape, method.ratio, scope=method.scope, round_ffn_to=method.round_ffn_to)

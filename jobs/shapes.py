@@ -13,6 +13,9 @@ FAMILIES = ("llama", "mistral")
 MOST_HEADS = 4_096
 MOST = 2**31
 
+QUANTISED_BLOCK = 64
+"""Weights side by side that share a scale where they are held in 8 or 4 bits."""
+
 PICKLE_PATTERNS = ("pytorch_model*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 
 
@@ -137,6 +140,15 @@ def check_sequence_length(shape: ModelShape, length: int) -> None:
         raise errors.SequenceTooLong(
             f"A sequence length of {length} tokens is beyond the model's {shape.max_positions}.",
             hint=f"Ask for at most {shape.max_positions}.",
+        )
+
+
+def check_base_precision(shape: ModelShape, precision: str) -> None:
+    """Raises BasePrecisionImpossible if the frozen weights cannot be held so; units lie across the hidden channels."""
+    if precision != "full" and shape.hidden % QUANTISED_BLOCK:
+        raise errors.BasePrecisionImpossible(
+            f"A hidden size of {shape.hidden} is no multiple of {QUANTISED_BLOCK}: no weights in {precision}.",
+            hint="Ask for base_precision 'full'.",
         )
 
 

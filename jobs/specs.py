@@ -38,6 +38,9 @@ class TrainSpec(Spec):
     micro_batch_size: int | None = Field(None, ge=1, description="Sequences per forward pass; must divide batch_size.")
     sequence_length: int = Field(512, ge=8, le=2**24, description="Tokens per sequence.")
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    base_precision: Literal["full", "int8", "nf4"] = Field(
+        "full", description="How the frozen weights are held: as `precision` has them, or in 8 or 4 bits."
+    )
     gradient_checkpointing: bool = False
 
     @model_validator(mode="after")

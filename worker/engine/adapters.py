@@ -13,7 +13,9 @@ from transformers import PreTrainedModel, set_seed
 
 from jobs import errors
 from jobs.specs import LoraSpec
+from worker.engine import quantised
 from worker.engine.architectures import Family, Member
+from worker.engine.quantised import QuantisedLinear
 
 ADAPTER = "default"
 
@@ -87,7 +89,11 @@ def gradients(block: nn.Module, member: Member) -> Factors:
 def parameters(block: nn.Module, member: Member) -> Iterator[tuple[Tensor, Literal[0, 1]]]:
     """The parameters of an adapted layer that its units own a part of, with the axis on which the units lie."""
     frozen, a, b, _ = _modules(block, member)
-    yield frozen.weight, member.axis
+    if isinstance(frozen, QuantisedLinear):
+        yield frozen.codes, 0  # stored unit by unit, wherever the units lie
+        yield frozen.scales, 0
+    else:
+        yield frozen.weight, member.axis
     if member.axis == 1:
         yield a.weight, 1
         return
@@ -113,9 +119,12 @@ def effective(block: nn.Module, member: Member) -> Tensor:
 
 @torch.no_grad()
 def add_to_frozen(block: nn.Module, member: Member, change: Tensor) -> None:
-    """Add (out, in) to the frozen weight."""
-    weight = _modules(block, member)[0].weight
+    """Add (out, in) to the frozen weight; a quantised one is rounded anew."""
+    frozen = _modules(block, member)[0]
+    weight = frozen.weight
     weight += change.to(weight.dtype)
+    if isinstance(frozen, QuantisedLinear):
+        frozen.store(weight)
 
 
 def merged_state(model: PreTrainedModel, family: Family) -> dict[str, Tensor]:
@@ -126,7 +135,7 @@ def merged_state(model: PreTrainedModel, family: Family) -> dict[str, Tensor]:
     state = {
         name.replace(".base_layer.", "."): tensor.cpu()
         for name, tensor in model.state_dict().items()
-        if ".lora_" not in name
+        if ".lora_" not in name and not name.endswith(quantised.STORED)
     }
     for index, block in enumerate(family.layers(model)):
         for member in family.members:
@@ -146,4 +155,6 @@ def _modules(block: nn.Module, member: Member) -> tuple[nn.Linear, nn.Linear, nn
 
 
 def _frozen_rows(frozen: nn.Linear, part: slice) -> Tensor:
+    if isinstance(frozen, QuantisedLinear):
+        return frozen.rows(part)
     return frozen.weight.detach()[part]

@@ -51,13 +51,17 @@ class BaseModel:
             raise errors.UnsupportedArchitecture(f"config.json: dtype is {name!r}.")
         return dtype
 
-    def load(self, dtype: torch.dtype) -> PreTrainedModel:
+    def load(self, dtype: torch.dtype, device: torch.device | None = None) -> PreTrainedModel:
         """A fresh copy of the model, without any code from its repository.
 
+        Weights go from the files to their place one by one: nothing is ever there twice.
+
+        Args:
+            device: the accelerator if there is one, if not given.
         Raises:
             BaseModelIncomplete: the weights cannot be read, or are not those of the configuration.
         """
-        device = "cuda" if torch.cuda.is_available() else "cpu"
+        device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
         try:
             loaded: Any = AutoModelForCausalLM.from_pretrained(
                 self.folder,

@@ -1,15 +1,18 @@
-"""Running a decoder one block at a time: all windows pass one block before the next begins, a few at once.
+"""Running a decoder one block at a time, so that memory holds little else.
 
-So memory holds the hidden states of all windows and what a few of them need inside one block, never more.
+A `Stream` has all windows pass one block before the next begins, a few at once: memory holds their hidden states and
+what a few of them need inside one block. `lent` has a device hold one block at a time of a model that lies elsewhere.
 
 Legend: N windows, B of them in a batch, T tokens, D hidden channels.
 """
 
 import copy
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import chain
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
@@ -70,6 +73,47 @@ def forwarding(blocks: Sequence[nn.Module], forwards: Sequence[Callable[..., Ten
                 del block.forward
             else:
                 block.forward = before
+
+
+@contextmanager
+def lent(model: nn.Module, device: torch.device, dtype: torch.dtype | None = None) -> Iterator[None]:
+    """While the context is open the model computes on `device`, in `dtype` if one is given, wherever it lies.
+
+    Only what lies outside its blocks, and the block that runs, is held there; afterwards all is as it was.
+    """
+    # The longest list is that of the blocks; any other part of the model would do, and need more memory.
+    blocks = max((list(part) for part in model.modules() if isinstance(part, nn.ModuleList)), key=len)
+    inside = {id(tensor) for block in blocks for tensor in _tensors(block)}
+    outside = [tensor for tensor in _tensors(model) if id(tensor) not in inside]
+
+    def borrowed(block: nn.Module) -> Callable[..., Tensor]:
+        own = block.forward
+
+        def forward(*arguments: Any, **named: Any) -> Tensor:
+            with _moved(_tensors(block), device, dtype):
+                after: Tensor = own(*arguments, **named)
+                return after
+
+        return forward
+
+    with forwarding(blocks, [borrowed(block) for block in blocks]), _moved(outside, device, dtype):
+        yield
+
+
+@contextmanager
+def _moved(tensors: Iterable[Tensor], device: torch.device, dtype: torch.dtype | None) -> Iterator[None]:
+    held = [(tensor, tensor.data) for tensor in tensors]
+    try:
+        for tensor, data in held:
+            tensor.data = data.to(device, dtype if data.is_floating_point() else None)
+        yield
+    finally:
+        for tensor, data in held:
+            tensor.data = data
+
+
+def _tensors(module: nn.Module) -> Iterator[Tensor]:
+    return chain(module.parameters(), module.buffers())
 
 
 def _before_blocks(

@@ -27,6 +27,7 @@ from worker.engine import (
     methods,
     padding,
     papers,
+    quantised,
     training,
     verification,
 )
@@ -108,9 +109,7 @@ def compress(spec: JobSpec, inputs: Inputs, out: Path, work: Path, reporter: Rep
     """
     job = _prepare(spec, inputs, work, reporter)
     with job.phase("baseline_eval"):
-        model = job.base.load(job.dtype)
-        # That it answers with numbers at all is worth knowing now; it is measured in full beside the pruned model.
-        evaluation.perplexity(model, job.held_out, BASELINE_WINDOWS)
+        model = _dense(job)
     _announce(job)
     finetuned, model = _reference(job, model)
     with job.phase("scoring"):
@@ -149,6 +148,9 @@ def _prepare(spec: JobSpec, inputs: Inputs, work: Path, reporter: Reporter) -> J
     method = spec.method
     kept = widths.uniform(base.shape, method.ratio, scope=method.scope, round_ffn_to=method.round_ffn_to)
     target = widths.alike(base.shape, kept)
+    shapes.check_base_precision(base.shape, train.base_precision)
+    if train.base_precision != "full":
+        quantised.check_installed()
     reporter.phase("loading_data")
     tokenizer = base.tokenizer()
     base.generation_config()  # better refused now than when the result is to be written
@@ -179,6 +181,22 @@ def _check_tokens(
             f"The tokenizer of {base.name} writes token {largest}, but the model knows {base.shape.vocab} tokens only.",
             hint="Give the tokenizer that the model was trained with.",
         )
+
+
+def _dense(job: Job) -> PreTrainedModel:
+    """The dense model in the precision that is to be trained on, once it is known to answer with numbers.
+
+    That is worth knowing early; it is measured in full, and unrounded, beside the pruned model.
+    """
+    precision = job.spec.method.train.base_precision
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if precision == "full":
+        model = job.base.load(job.dtype)
+    else:  # an accelerator that is to hold it in 4 bits need not hold it in 16
+        model = job.base.load(job.dtype, torch.device("cpu"))
+        quantised.quantise(model, family(job.base.shape), precision, device)
+    evaluation.perplexity(model, job.held_out, BASELINE_WINDOWS)
+    return model
 
 
 def _announce(job: Job) -> None:

@@ -4,10 +4,9 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
 
 import torch
@@ -56,40 +55,8 @@ def exact_answers(model: nn.Module, ids_BT: Tensor) -> Tensor:
     model itself may lie on the CPU, in 16 bits or fewer.
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    # The longest list is that of the blocks; any other part of the model would do, and need more memory.
-    lists = [list(part) for part in model.modules() if isinstance(part, nn.ModuleList)]
-    blocks = max(lists, key=len)
-    inside = {id(tensor) for block in blocks for tensor in _tensors(block)}
-    outside = [tensor for tensor in _tensors(model) if id(tensor) not in inside]
-    with blockwise.forwarding(blocks, [_exactly(block, device) for block in blocks]), _in_float64(outside, device):
+    with blockwise.lent(model, device, torch.float64):
         return answers(model, ids_BT)
-
-
-def _exactly(block: nn.Module, device: torch.device) -> Callable[..., Tensor]:
-    forward = block.forward
-
-    def exact(*arguments: object, **named: object) -> Tensor:
-        with _in_float64(_tensors(block), device):
-            after: Tensor = forward(*arguments, **named)
-            return after
-
-    return exact
-
-
-@contextmanager
-def _in_float64(tensors: Iterable[Tensor], device: torch.device) -> Iterator[None]:
-    held = [(tensor, tensor.data) for tensor in tensors]
-    try:
-        for tensor, data in held:
-            tensor.data = data.to(device, torch.float64 if data.is_floating_point() else data.dtype)
-        yield
-    finally:
-        for tensor, data in held:
-            tensor.data = data
-
-
-def _tensors(module: nn.Module) -> Iterator[Tensor]:
-    return chain(module.parameters(), module.buffers())
 
 
 def check_cut(trained_BTV: Tensor, cut_BTV: Tensor) -> float:

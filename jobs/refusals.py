@@ -1,0 +1,94 @@
+"""The root of all our errors, and those of a request that is itself wrong; `errors` draws the whole tree."""
+
+from typing import ClassVar
+
+from jobs.fields import FieldError
+
+
+class PruneryError(Exception):
+    """Something went wrong."""
+
+    code: ClassVar[str] = "internal"
+    status: ClassVar[int] = 500
+    title: ClassVar[str] = "Internal error"
+    retryable: ClassVar[bool] = False
+
+    def __init__(self, detail: str, *, hint: str = "", errors: tuple[FieldError, ...] = ()) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.hint = hint
+        self.errors = errors
+
+    def __str__(self) -> str:
+        return f"{self.detail} {self.hint}".rstrip()
+
+
+class RequestRefused(PruneryError):
+    """The request itself is wrong."""
+
+    code = "bad_request"
+    status = 400
+    title = "Bad request"
+
+
+class InvalidSpec(RequestRefused):
+    """A key, a type or a bound of the request does not hold; `errors` says which."""
+
+    code = "invalid_spec"
+    status = 422
+    title = "The request does not describe a job"
+
+
+class Unauthorized(RequestRefused):
+    """The API key is missing or wrong."""
+
+    code = "unauthorized"
+    status = 401
+    title = "A valid API key is needed"
+
+
+class NotFound(RequestRefused):
+    """There is nothing of ours under this id."""
+
+    code = "not_found"
+    status = 404
+    title = "Not found"
+
+
+class InvalidCursor(RequestRefused):
+    """The cursor of a list does not come from us."""
+
+    code = "invalid_cursor"
+    title = "Unknown list cursor"
+
+
+class BodyTooLarge(RequestRefused):
+    """The request body is over the limit."""
+
+    code = "body_too_large"
+    status = 413
+    title = "The body is too large"
+
+
+class StateConflict(RequestRefused):
+    """The job's state does not allow this; `allowed` lists what it does allow."""
+
+    code = "invalid_state_transition"
+    status = 409
+    title = "Not possible in this state"
+
+    def __init__(self, detail: str, *, allowed: tuple[str, ...] = ()) -> None:
+        super().__init__(detail)
+        self.allowed = allowed
+
+
+class RangeNotSatisfiable(RequestRefused):
+    """The bytes asked for lie beyond the end."""
+
+    code = "range_not_satisfiable"
+    status = 416
+    title = "No such bytes"
+
+    def __init__(self, detail: str, *, size: int) -> None:
+        super().__init__(detail)
+        self.size = size
