@@ -10,7 +10,7 @@ INSTALLED := .venv/.installed
 # Idle OpenMP threads must sleep, not spin: the cores are shared with the servers.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: install demo up test check format bench
+.PHONY: install demo up test check format bench bench-engine
 
 install: $(INSTALLED)
 
@@ -42,3 +42,6 @@ format: install
 
 bench: install
 	@$(BIN)/python -m bench
+
+bench-engine: install
+	@$(BIN)/python -m bench engine

@@ -14,12 +14,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from bench import api, bare_clone, demo, exactness
+from bench.engine import measure as engine
 from bench.figure import Figure
 
 MEASUREMENTS: dict[str, Callable[[Path], Iterator[Figure]]] = {
     "api": api.measure,
     "exactness": exactness.measure,
     "demo": demo.measure,
+    "engine": engine.measure,
     "bare_clone": bare_clone.measure,
 }
 LONGEST = "bare_clone"

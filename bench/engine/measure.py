@@ -1,0 +1,81 @@
+"""The figures of the table, from rows that are run as they are needed."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from bench.engine import material, scoring
+from bench.engine.material import Material
+from bench.engine.recipes import BEST, GUIDED, SHORT, STRICT, SWITCHES, Method, recipe
+from bench.engine.rows import Row, run
+from bench.figure import Figure
+from bench.memory import GB
+
+CACHE = Path.home() / ".cache" / "prunery" / "bench-engine"
+SEEDS = (42, 43)
+
+PERPLEXITY_BARS = {"50.6": 29.0, "58.3": 26.0, "80": 17.0}
+REFERENCE_PEAK_GB = 4.20
+"""Of the paper's own code on the same work."""
+
+
+def measure(folder: Path) -> Iterator[Figure]:
+    """The rows at 50.6 % of the twin, with one seed; with ALL=1 in the environment all sizes, models and switches.
+
+    Finished rows and the models are kept in PRUNERY_BENCH_RESULTS, so that a run that was stopped goes on.
+    """
+    results = Path(os.environ.get("PRUNERY_BENCH_RESULTS", CACHE))
+    try:
+        given = material.find(results)
+    except material.Missing as missing:
+        print(f"Skipped: {missing}", flush=True)
+        return
+    yield from _at_half(given, results)
+    yield from _speed(given, results)
+    yield from scoring.measure(given.twin)
+    if os.environ.get("ALL") == "1":
+        yield from _everything(given, results)
+
+
+def _at_half(given: Material, results: Path) -> Iterator[Figure]:
+    best = run("best_50.6", recipe(given, given.twin, "50.6", BEST, benchmark=True), results)
+    yield _perplexity("best", "50.6", best)
+    yield Figure("engine_memory_peak", best.peak_bytes / GB, "GB", 0.75 * REFERENCE_PEAK_GB)
+    steps = [after - before for before, after in zip(best.steps, best.steps[1:], strict=False)]
+    tenth = len(best.steps) // 10
+    # What came before the first step is not its affair, nor what is done in the step of the last cut.
+    faster = (sum(steps[: tenth - 2]) / (tenth - 2)) / (sum(steps[-tenth:]) / tenth)
+    yield Figure("engine_last_tenth_over_first", faster, "times", 1.6, at_least=True)
+    speeds = [best.summary[model]["prefill_tokens_per_second"] for model in ("pruned", "dense")]
+    yield Figure("engine_prefill_over_dense", speeds[0] / speeds[1], "times", 1.6, at_least=True)
+    # By its own name the method is held to the same bar.
+    guided = run("lora_prune_50.6", recipe(given, given.twin, "50.6", GUIDED), results)
+    yield _perplexity("lora_prune", "50.6", guided)
+
+
+def _speed(given: Material, results: Path) -> Iterator[Figure]:
+    cut, masked = (
+        run(f"speed_{when}", recipe(given, given.twin, "50.6", {**SHORT, "schedule": {"cut": when}}), results)
+        for when in ("every_event", "after_training")
+    )
+    faster = masked.training_seconds / cut.training_seconds
+    yield Figure("engine_speed_over_masked_only", faster, "times", 1.3, at_least=True)
+
+
+def _everything(given: Material, results: Path) -> Iterator[Figure]:
+    for seed in SEEDS:
+        for model, folder in (("twin", given.twin), ("grouped", given.grouped)):
+            for kept in PERPLEXITY_BARS:
+                row = run(f"{model}_{kept}_{seed}", recipe(given, folder, kept, BEST, seed=seed), results)
+                yield _perplexity(f"{model}_seed_{seed}", kept, row)
+    dense = run("dense_finetuned", recipe(given, given.twin, "80", BEST, finetuned_reference=True), results)
+    found = dense.summary["dense_finetuned"]["perplexity"]
+    print(f"Dense after the same fine-tuning: {found:.2f}; untouched: {dense.summary['dense']['perplexity']:.2f}")
+    switches: dict[str, Method] = {"strict": STRICT, **SWITCHES}
+    for name, method in switches.items():
+        row = run(f"switch_{name}", recipe(given, given.twin, "50.6", method), results)
+        yield _perplexity(f"switch_{name}", "50.6", row)
+
+
+def _perplexity(name: str, kept: str, row: Row) -> Figure:
+    return Figure(f"engine_perplexity_{kept}_{name}", row.perplexity, "perplexity", PERPLEXITY_BARS[kept])

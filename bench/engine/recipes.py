@@ -1,0 +1,83 @@
+"""The jobs behind the table, as anyone could send them."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from bench.engine.material import Material
+
+Recipe = dict[str, Any]
+
+STEPS, BATCH, TOKENS = 100, 4, 256
+SCHEDULE = {"steps": STEPS, "batch_size": BATCH, "sequence_length": TOKENS}
+TRAIN = {"learning_rate": 1e-3, "learning_rate_schedule": "linear", "precision": "bfloat16", **SCHEDULE}
+
+REMOVED = {"50.6": 0.49407, "58.3": 0.417, "80": 0.2}
+"""By the part of the block parameters that is kept, in percent."""
+
+Method = Mapping[str, Any]
+"""What differs from the defaults, a section at a time."""
+
+BEST: Method = {}
+STRICT: Method = {"lora": {"rank": 8, "alpha": 16, "dropout": 0.05}, "train": {"b_factor_rate": 1}}
+"""The adapters and their optimizer as every peer in the table had them."""
+GUIDED: Method = {
+    **STRICT,
+    "score": {"criterion": "lora_gradient"},
+    "schedule": {"prune_every_steps": 5},
+    "reconstruction": {"tokens_per_channel": 16},
+}
+"""The method by its own name: guided by the gradients of the adapters, in several cuts."""
+
+SWITCHES: Mapping[str, Method] = {
+    "no_reconstruction": {"reconstruction": {"enabled": False}},
+    "each_layer_for_itself": {"reconstruction": {"aim": "layer"}},
+    "fewer_calibration_tokens": {"reconstruction": {"tokens_per_channel": 8}},
+    "late": {"schedule": {"warmup_fraction": 0.1, "cooldown_fraction": 0.5}},
+    "no_first_scores": {"score": {"calibration_windows": 0}},
+    "one_rate_for_both_factors": {"train": {"b_factor_rate": 1}},
+    "dropout": {"lora": {"dropout": 0.05}},
+    "lora_scores": {"score": {"criterion": "lora_gradient"}},
+}
+"""What the best combination is worth without one of its parts."""
+
+SHORT: Method = {
+    "train": {"steps": 40},
+    "score": {"calibration_windows": 0},
+    "reconstruction": {"enabled": False},
+}
+"""For what is a matter of time, not of quality."""
+
+
+def recipe(
+    material: Material,
+    model: Path,
+    kept: str,
+    method: Method,
+    *,
+    seed: int = 42,
+    benchmark: bool = False,
+    finetuned_reference: bool = False,
+) -> Recipe:
+    """One job by the protocol."""
+    return {
+        "base_model": {"source": "local", "path": str(model)},
+        "dataset": {"source": "local", "path": str(material.train)},
+        "method": {
+            "type": "lora_prune",
+            "ratio": REMOVED[kept],
+            "round_ffn_to": 1,
+            **method,
+            "train": TRAIN | dict(method.get("train", {})),
+        },
+        "evaluation": {
+            "dataset": {"source": "local", "path": str(material.test)},
+            "window": 512,
+            "max_windows": 40,
+            "finetuned_reference": finetuned_reference,
+            "agreement": False,
+            "benchmark": benchmark,
+        },
+        "output": {"dtype": "float32"},
+        "seed": seed,
+    }
