@@ -27,7 +27,7 @@ Examples:
   prunery compress recipe.yaml --set method.scope=[mlp_channels] --out small
 \b
 Exit codes: 0 the model is in the folder, 1 it failed, 2 bad input, 130 interrupted.
-But for 0 the folder is as it was before.
+But for 0 the folder is as it was before. Checkpoints stay whatever happens.
 """
 )
 @with_recipe
@@ -38,9 +38,18 @@ But for 0 the folder is as it was before.
     type=click.Path(file_okay=False, path_type=Path),
     help="Where to put the model; it must not exist, or be empty.",
 )
+@click.option(
+    "--checkpoints",
+    metavar="FOLDER",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Where to keep the state of the run, every method.train.checkpoint_every_steps; it stays afterwards.",
+)
+@click.option("--resume", is_flag=True, help="Go on from the newest checkpoint in --checkpoints.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report's summary as JSON instead of the folder.")
 @click.pass_context
-def compress(ctx: click.Context, recipe: Recipe, out: Path, as_json: bool) -> None:
+def compress(
+    ctx: click.Context, recipe: Recipe, out: Path, checkpoints: Path | None, resume: bool, as_json: bool
+) -> None:
     """Run the compression engine alone on this machine, without any service.
 
     Takes the same RECIPE and options as `prunery submit`, and prints the folder of the model.
@@ -48,10 +57,11 @@ def compress(ctx: click.Context, recipe: Recipe, out: Path, as_json: bool) -> No
     target = out.absolute()
     if target.exists() and any(target.iterdir()):
         raise click.BadParameter(f"{target} is not empty.", ctx, param_hint="--out")
+    _check_checkpoints(ctx, checkpoints, resume)
     spec = _spec(recipe)
     try:
         with ended_tidily(), open_display(Console(stderr=True)) as display:
-            summary = engine.run(spec, target, display)
+            summary = engine.run(spec, target, display, checkpoints.absolute() if checkpoints else None)
     except engine.EngineFailed as error:
         _explain(error.failure, error.tail)
         ctx.exit(Exit.FAILURE)
@@ -61,6 +71,23 @@ def compress(ctx: click.Context, recipe: Recipe, out: Path, as_json: bool) -> No
     for line in measured(summary):
         click.echo(line, err=True)
     click.echo(target)
+
+
+def _check_checkpoints(ctx: click.Context, folder: Path | None, resume: bool) -> None:
+    """Nobody shall go on by accident, nor begin anew while thinking to go on."""
+    if folder is None:
+        if resume:
+            raise click.BadParameter("name the folder with --checkpoints too.", ctx, param_hint="--resume")
+        return
+    there = folder.is_dir() and any(path.name.startswith("checkpoint-") for path in folder.iterdir())
+    if there and not resume:
+        raise click.BadParameter(
+            f"{folder} holds checkpoints; add --resume to go on from them, or name another folder.",
+            ctx,
+            param_hint="--checkpoints",
+        )
+    if resume and not there:
+        raise click.BadParameter(f"there is no checkpoint in {folder}.", ctx, param_hint="--resume")
 
 
 def _spec(recipe: Recipe) -> JobSpec:

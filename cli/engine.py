@@ -33,9 +33,11 @@ class EngineFailed(Exception):
         self.tail = tail
 
 
-def run(spec: JobSpec, out: Path, display: Display) -> dict[str, Any]:
+def run(spec: JobSpec, out: Path, display: Display, checkpoints: Path | None = None) -> dict[str, Any]:
     """Compress a model into the folder `out`, all of it or nothing; the summary of the report.
 
+    Args:
+        checkpoints: a folder to keep them in; if it has some, the run goes on from the newest.
     Raises:
         EngineFailed: with the engine's own words.
         OSError: `out` is there and not empty, or cannot be written.
@@ -47,7 +49,7 @@ def run(spec: JobSpec, out: Path, display: Display) -> dict[str, Any]:
         spec_file, log = work / "spec.json", work / "log.txt"
         spec_file.write_text(spec.model_dump_json(), encoding="utf-8")
         with log.open("wb") as noise:
-            code = _run_child(spec_file, work / "out", noise, display)
+            code = _run_child(spec_file, work / "out", checkpoints, noise, display)
         succeeded = code == 0
         display.finish(datetime.now(UTC), succeeded=succeeded)
         if not succeeded:
@@ -58,10 +60,12 @@ def run(spec: JobSpec, out: Path, display: Display) -> dict[str, Any]:
         return summary
 
 
-def _run_child(spec_file: Path, out: Path, noise: IO[bytes], display: Display) -> int:
+def _run_child(spec_file: Path, out: Path, checkpoints: Path | None, noise: IO[bytes], display: Display) -> int:
     """The exit code; whatever ends this function ends the child and all that it started."""
     events, events_end = os.pipe()
     command = [sys.executable, "-P", "-m", "worker.child", "--spec", str(spec_file), "--out", str(out)]
+    if checkpoints is not None:
+        command += ["--checkpoints", str(checkpoints)]
     try:
         child = subprocess.Popen(
             [*command, "--events-fd", str(events_end)],

@@ -19,13 +19,12 @@ PruneryError
 ├── PlanError                   what was asked cannot be planned
 │   └── SequenceTooLong, TargetUnreachable, EvaluationImpossible, BasePrecisionImpossible, DoesNotFit
 └── RunError                    the job started and could not go on
-    ├── LossNotFinite
-    ├── ScoreNotFinite
+    ├── LossNotFinite, ScoreNotFinite
+    ├── CheckpointMismatch      the checkpoint to go on from is another job's
     ├── VerificationFailed      the exported model is not the trained one
     ├── OutOfDisk, OutOfGpuMemory
     ├── StorageUnavailable      object storage or database; may be retried
-    ├── WorkerLost
-    └── EngineCrashed           the engine process ended without a word
+    └── WorkerLost, EngineCrashed   nobody tells why: the worker is gone, or the engine's process
 
 Each class carries the stable `code` that clients match on, the HTTP `status` that the API answers with, and whether
 the same request may succeed later.
@@ -180,6 +179,12 @@ class ScoreNotFinite(RunError):
     """An importance score became NaN or infinite."""
 
     code = "score_not_finite"
+
+
+class CheckpointMismatch(RunError):
+    """The checkpoint to go on from was written for another spec, base model or data."""
+
+    code = "checkpoint_mismatch"
 
 
 class VerificationFailed(RunError):

@@ -42,6 +42,11 @@ class TrainSpec(Spec):
         "full", description="How the frozen weights are held: as `precision` has them, or in 8 or 4 bits."
     )
     gradient_checkpointing: bool = False
+    checkpoint_every_steps: int | None = Field(
+        100,
+        ge=1,
+        description="Optimizer steps between two checkpoints, where they are kept; null: only between training runs.",
+    )
 
     @model_validator(mode="after")
     def _micro_batch_divides(self) -> Self:

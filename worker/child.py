@@ -35,14 +35,16 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m worker.child")
     parser.add_argument("--spec", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--checkpoints", type=Path, help="keep them here, and go on from the newest that is whole")
     parser.add_argument("--events-fd", type=int, required=True)
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     with open(options.events_fd, "w", encoding="utf-8", buffering=1) as events:
-        return _run(JobSpec.model_validate_json(options.spec.read_bytes()), options.out, events)
+        spec = JobSpec.model_validate_json(options.spec.read_bytes())
+        return _run(spec, options.out, options.checkpoints, events)
 
 
-def _run(spec: JobSpec, out: Path, events: TextIO) -> int:
+def _run(spec: JobSpec, out: Path, checkpoints: Path | None, events: TextIO) -> int:
     def emit(event: Mapping[str, object]) -> None:
         events.write(json.dumps(event) + "\n")
 
@@ -52,7 +54,7 @@ def _run(spec: JobSpec, out: Path, events: TextIO) -> int:
 
     reporter = Reporter(emit)
     try:
-        summary = _compress(spec, out, reporter)
+        summary = _compress(spec, out, checkpoints, reporter)
     except Exception as error:  # the one place where any error becomes the job's last word
         _write_error(out, _named(error), reporter)
         return 1
@@ -60,7 +62,7 @@ def _run(spec: JobSpec, out: Path, events: TextIO) -> int:
     return 0
 
 
-def _compress(spec: JobSpec, out: Path, reporter: "Reporter") -> dict[str, object]:
+def _compress(spec: JobSpec, out: Path, checkpoints: Path | None, reporter: "Reporter") -> dict[str, object]:
     from worker import fetch
     from worker.engine import pipeline
 
@@ -68,7 +70,7 @@ def _compress(spec: JobSpec, out: Path, reporter: "Reporter") -> dict[str, objec
     reporter.phase("downloading_base")
     with tempfile.TemporaryDirectory(prefix="work-", dir=out) as folder:
         work = Path(folder)
-        return pipeline.compress(spec, fetch.fetch(spec, work), out / MODEL, work, reporter)
+        return pipeline.compress(spec, fetch.fetch(spec, work), out / MODEL, work, reporter, checkpoints)
 
 
 def _named(error: Exception) -> errors.PruneryError:

@@ -56,6 +56,23 @@ def test_bad_input_is_told_and_leaves_nothing(arguments: list[str], words: str, 
     assert sorted(tmp_path.rglob("*")) == before
 
 
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--resume"], "--checkpoints too"),
+        (["--resume", "--checkpoints", "none"], "no checkpoint in none"),
+        (["--checkpoints", "kept"], "add --resume"),
+    ],
+)
+def test_nobody_resumes_by_accident(arguments: list[str], words: str, tmp_path: Path) -> None:
+    (tmp_path / "kept" / "checkpoint-00000001").mkdir(parents=True)
+    (tmp_path / "text.jsonl").write_text('{"text": "hello"}\n')
+    given = ["--model", "org/name", "--data", "text.jsonl", "--ratio", "0.3", "--out", "out", *arguments]
+    done = prunery("compress", *given, cwd=tmp_path)
+    assert done.returncode == 2
+    assert words in " ".join(done.stderr.replace("│", "").split())
+
+
 def test_what_the_engine_refuses_is_told_and_leaves_nothing(small_model: Path, tmp_path: Path) -> None:
     (tmp_path / "text.jsonl").write_text('{"text": "Too short."}\n')
     given = ["--model", str(small_model), "--data", "text.jsonl", "--ratio", "0.3"]

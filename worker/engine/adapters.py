@@ -117,6 +117,11 @@ def effective(block: nn.Module, member: Member) -> Tensor:
     return torch.addmm(frozen.weight.float(), b.weight.float(), a.weight.float(), alpha=scale).detach()
 
 
+def stored(block: nn.Module, member: Member) -> dict[str, Tensor]:
+    """The tensors of the frozen layer itself, by name: as they are, not copies."""
+    return _modules(block, member)[0].state_dict(keep_vars=True)
+
+
 @torch.no_grad()
 def add_to_frozen(block: nn.Module, member: Member, change: Tensor) -> None:
     """Add (out, in) to the frozen weight; a quantised one is rounded anew."""

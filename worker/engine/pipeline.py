@@ -23,20 +23,24 @@ from worker.engine import (
     evaluation,
     export,
     harness,
+    identity,
     measurement,
     methods,
     padding,
     papers,
     quantised,
+    story,
     training,
     verification,
 )
 from worker.engine.architectures import family
 from worker.engine.base_models import BaseModel
+from worker.engine.checkpoints import Checkpoints
 from worker.engine.measurement import Material
 from worker.engine.methods.outcome import Outcome, Task
 from worker.engine.report import Finetuned
 from worker.engine.reporter import Reporter
+from worker.engine.story import Story
 from worker.engine.verification import Certificate
 from worker.engine.windows import Windows
 
@@ -67,7 +71,7 @@ class Job:
     target: Layout
     work: Path
     reporter: Reporter
-    seconds: dict[str, float]
+    story: Story
 
     @property
     def dtype(self) -> torch.dtype:
@@ -98,16 +102,21 @@ class Job:
         self.reporter.phase(name)
         start = time.monotonic()
         yield
-        self.seconds[name] = round(self.seconds.get(name, 0) + time.monotonic() - start, 2)
+        self.story.spent(name, time.monotonic() - start)
 
 
-def compress(spec: JobSpec, inputs: Inputs, out: Path, work: Path, reporter: Reporter) -> dict[str, Any]:
+def compress(
+    spec: JobSpec, inputs: Inputs, out: Path, work: Path, reporter: Reporter, checkpoints: Path | None = None
+) -> dict[str, Any]:
     """Write the smaller model to `out` and answer with the summary of the report.
 
+    Args:
+        work: for files that nobody needs afterwards.
+        checkpoints: the folder of the job's checkpoints. If it has some, the job goes on from the newest that is whole.
     Raises:
         PruneryError: with the reason; `out` is then not to be used.
     """
-    job = _prepare(spec, inputs, work, reporter)
+    job = _prepare(spec, inputs, work, reporter, checkpoints)
     with job.phase("baseline_eval"):
         model = _dense(job)
     _announce(job)
@@ -130,14 +139,14 @@ def compress(spec: JobSpec, inputs: Inputs, out: Path, work: Path, reporter: Rep
         finetuned=finetuned,
         merged_difference=merged_difference,
         certificate=certificate,
-        seconds=job.seconds,
+        seconds=job.story.seconds,
         history=reporter.history,
     )
     papers.write(out, spec, job.base, done)
     return done.summary()
 
 
-def _prepare(spec: JobSpec, inputs: Inputs, work: Path, reporter: Reporter) -> Job:
+def _prepare(spec: JobSpec, inputs: Inputs, work: Path, reporter: Reporter, checkpoints: Path | None) -> Job:
     reporter.phase("downloading_base")
     harness.check(spec.evaluation.tasks)
     base = base_models.prepare(inputs.model, work)
@@ -167,7 +176,11 @@ def _prepare(spec: JobSpec, inputs: Inputs, work: Path, reporter: Reporter) -> J
         f"{len(windows)} training windows of {train.sequence_length} tokens, "
         f"{min(len(held_out), spec.evaluation.max_windows)} held-out windows of {held_out.ids_NT.shape[1]}."
     )
-    return Job(spec, base, tokenizer, windows, held_out, material, target, work, reporter, {})
+    keeping = None
+    if checkpoints is not None:
+        keeping = Checkpoints(checkpoints, identity.of(spec, base.folder, (windows, held_out)))
+    opened = story.opened(keeping, reporter, train.checkpoint_every_steps)
+    return Job(spec, base, tokenizer, windows, held_out, material, target, work, reporter, opened)
 
 
 def _check_tokens(
@@ -215,15 +228,25 @@ def _reference(job: Job, model: PreTrainedModel) -> tuple[Finetuned | None, PreT
     """Perplexity of the dense model after the same fine-tuning, and the dense model as it was before."""
     if not job.spec.evaluation.finetuned_reference:
         return None, model
+    if "finetuned" in job.story:
+        return Finetuned.model_validate(job.story["finetuned"]), model
     with job.phase("reference_tuning"):
         adapted = adapters.attach(model, family(job.base.shape), job.spec.method.lora, seed=job.spec.seed)
         training.train(
-            adapted, job.training, job.spec.method.train, seed=job.spec.seed, folder=job.work, reporter=job.reporter
+            adapted,
+            job.training,
+            job.spec.method.train,
+            seed=job.spec.seed,
+            folder=job.work,
+            reporter=job.reporter,
+            saving=job.story.saving("reference_tuning"),
         )
         # Not through `adapted`, whose forward the Trainer left in mixed precision.
         perplexity = job.perplexity(model)
         job.reporter.held_out("dense_finetuned", perplexity)
-        return Finetuned(perplexity=perplexity, dtype=str(job.dtype).removeprefix("torch.")), adapted.unload()
+        finetuned = Finetuned(perplexity=perplexity, dtype=str(job.dtype).removeprefix("torch."))
+    job.story.keep("finetuned", finetuned.model_dump())
+    return finetuned, adapted.unload()
 
 
 def _task(job: Job, model: PreTrainedModel, probe_BT: Tensor) -> Task:
@@ -237,6 +260,7 @@ def _task(job: Job, model: PreTrainedModel, probe_BT: Tensor) -> Task:
         seed=job.spec.seed,
         work=job.work,
         reporter=job.reporter,
+        saving=job.story.saving("pruning"),
     )
 
 

@@ -1,6 +1,7 @@
 """Pruning while training: scores at every step, units cut away at the events of the schedule."""
 
 import math
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -10,9 +11,10 @@ from jobs import errors, widths
 from jobs.shapes import ModelShape
 from jobs.specs import LoraPruneSpec
 from jobs.widths import Layout
-from worker.engine import compensated_cut, first_scores, plan, schedule, surgery, training
+from worker.engine import compensated_cut, first_scores, plan, pruning_state, schedule, surgery, training
 from worker.engine.architectures import Family
 from worker.engine.plan import Plan
+from worker.engine.pruning_state import PruningState
 from worker.engine.reporter import Reporter
 from worker.engine.scores.running_average import RunningAverage
 from worker.engine.scores.scorer import Scorer
@@ -50,6 +52,12 @@ class IterativePruning(TrainerCallback):
         """Score the untouched model, so that the first event has more to go by than the steps before it."""
         windows = self._calibration.first(self._spec.score.calibration_windows)
         first_scores.add(self._average, self._model.train(), self._scorer, self.plan, windows, self._spec.train)
+
+    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """A run that goes on after the last event has nothing to score."""
+        if state.global_step >= schedule.last_event(state.max_steps, self._spec.schedule):
+            self._scorer.close()
+            self._reporter.phase("recovering")
 
     def on_pre_optimizer_step(
         self,
@@ -107,6 +115,21 @@ class IterativePruning(TrainerCallback):
         columns = max(widest.ffn, widest.kv_groups * self._shape.group * self._shape.head_dim)
         tokens = columns * self._spec.reconstruction.tokens_per_channel
         return math.ceil(tokens / self._calibration.ids_NT.shape[1])
+
+    def save(self, folder: Path) -> None:
+        """Add to a checkpoint what a resumed run needs."""
+        changed = self._spec.reconstruction.enabled and self.plan != Plan.dense(self._shape)
+        mended = dict(pruning_state.gate_weights(self._model, self._family)) if changed else {}
+        PruningState(self.plan, self._present, self._average.state(), mended).write(folder)
+
+    def restore(self, folder: Path) -> None:
+        """Bring the untouched model, but for its adapters, to where `save` found it."""
+        state = PruningState.read(folder)
+        state.impose(self._model, self._family, self._shape)
+        self.plan, self._present = state.plan, state.present
+        self._average.restore(state.average, self._model.device)
+        if self.plan != Plan.dense(self._shape):
+            self._reporter.phase("pruning")
 
     def finished(self) -> Plan:
         """The final plan, which the model now physically is.

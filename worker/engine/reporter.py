@@ -2,8 +2,8 @@
 
 import math
 import time
-from collections.abc import Callable
-from typing import Literal
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
 
 from jobs import widths
 from jobs.widths import Layout
@@ -23,11 +23,21 @@ class Reporter:
         self._total_steps = 0
         self._done_steps = 0
         self._target = 0.0
-        self._started = 0.0
+        self._started, self._started_at = 0.0, 0
         self.current_phase = "preparing"
         self.current_step = 0
         self.sparsity = 0.0
         self.history = History()
+
+    def state(self) -> dict[str, Any]:
+        """What was told so far, as plain data."""
+        return {"done_steps": self._done_steps, "sparsity": self.sparsity, "history": self.history.model_dump()}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from there."""
+        self._done_steps = self.current_step = state["done_steps"]
+        self.sparsity = state["sparsity"]
+        self.history = History.model_validate(state["history"])
 
     def phase(self, name: str) -> None:
         """A new phase began."""
@@ -40,14 +50,14 @@ class Reporter:
         """Training begins, `total_steps` optimizer steps in all runs together."""
         self._total_steps = total_steps
         self._target = sparsity_target
-        self._started = time.monotonic()
+        self._started, self._started_at = time.monotonic(), self._done_steps
 
     def step(self, loss: float, tokens_per_second: float) -> None:
         """One more optimizer step was taken."""
         self._done_steps += 1
         self.current_step = self._done_steps
         left = self._total_steps - self._done_steps
-        per_step = (time.monotonic() - self._started) / self._done_steps
+        per_step = (time.monotonic() - self._started) / (self._done_steps - self._started_at)
         start, end = TRAINING_SHARE
         self.history.steps.append(
             Step(step=self._done_steps, phase=self.current_phase, loss=loss, sparsity=self.sparsity)

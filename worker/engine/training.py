@@ -2,7 +2,8 @@
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from transformers import (
     TrainingArguments,
     set_seed,
 )
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from jobs import errors
 from jobs.specs import TrainSpec
@@ -26,6 +28,19 @@ from worker.engine.windows import Windows
 
 MICRO_BATCH_TOKENS = 4096
 """Tokens per forward pass when the spec leaves the micro-batch open: enough to fill the arithmetic units."""
+
+
+@dataclass(frozen=True)
+class Saving:
+    """How a run keeps its state.
+
+    `folder` is where the Trainer may write; `commit` takes what it wrote there and makes it a checkpoint.
+    """
+
+    folder: Path
+    every_steps: int | None
+    commit: Callable[[Path], None]
+    resume_from: Path | None
 
 
 def total_steps(windows: int, spec: TrainSpec) -> int:
@@ -59,23 +74,34 @@ def train(
     folder: Path,
     reporter: Reporter,
     callbacks: Sequence[TrainerCallback] = (),
+    saving: Saving | None = None,
+    add_state: Callable[[Path], None] = lambda folder: None,
 ) -> None:
     """Train the adapters in place; the same seed gives the same order of the same windows.
+
+    Args:
+        saving: to keep checkpoints, and to go on from one: the model must be cut as it was then.
+        add_state: writes into a checkpoint what `callbacks` need to go on.
 
     Raises:
         LossNotFinite: the loss or a gradient became NaN or infinite.
     """
     set_seed(seed)
     tokens = spec.batch_size * spec.sequence_length
+    own: list[TrainerCallback] = [_Teller(reporter, tokens)]
+    if saving is not None:
+        folder = saving.folder
+        own.append(_Saver(saving, add_state))
     trainer = _Trainer(
         model=model,
         args=_arguments(spec, total_steps(len(windows), spec), seed, folder),
         train_dataset=windows,
-        callbacks=[*callbacks, _Teller(reporter, tokens)],
+        callbacks=[*callbacks, *own],
         spec=spec,
     )
     trainer.remove_callback(PrinterCallback)
-    trainer.train()
+    resume_from = saving.resume_from if saving is not None else None
+    trainer.train(resume_from_checkpoint=None if resume_from is None else str(resume_from))
 
 
 class _Trainer(Trainer):
@@ -148,3 +174,24 @@ class _Teller(TrainerCallback):
                 hint="Lower the learning rate, or train in float32.",
             )
         self._reporter.step(logs["loss"], self._tokens / max(time.monotonic() - self._since, 1e-9))
+
+
+class _Saver(TrainerCallback):
+    """Has the Trainer write its state every so many steps, adds ours, and hands it on."""
+
+    def __init__(self, saving: Saving, add_state: Callable[[Path], None]) -> None:
+        self._saving = saving
+        self._add_state = add_state
+
+    def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """After each step, once it is told: what is told belongs to a checkpoint too. Never after the last."""
+        every = self._saving.every_steps
+        due = every is not None and state.global_step % every == 0 and state.global_step < state.max_steps
+        control.should_save = due
+
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        written = self._saving.folder / f"{PREFIX_CHECKPOINT_DIR}-{state.global_step}"
+        for name in ("training_args.bin", "README.md"):  # a pickle of what the spec says, and an empty form
+            (written / name).unlink(missing_ok=True)
+        self._add_state(written)
+        self._saving.commit(written)

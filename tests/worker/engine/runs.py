@@ -1,6 +1,6 @@
 """One run of the real Trainer on the small model, with what it left."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +9,14 @@ from torch import Tensor
 
 from jobs import widths
 from jobs.specs import LoraPruneSpec
-from worker.engine import adapters, base_models, scores, training
+from worker.engine import base_models, story
 from worker.engine.architectures import family
+from worker.engine.checkpoints import Checkpoints
+from worker.engine.history import History
+from worker.engine.identity import Identity
+from worker.engine.methods import lora_prune
+from worker.engine.methods.outcome import Task
 from worker.engine.plan import Plan
-from worker.engine.pruning import IterativePruning
 from worker.engine.reporter import Reporter
 from worker.engine.windows import Windows
 
@@ -22,9 +26,14 @@ class Run:
     """What a run came to."""
 
     plan: Plan
-    losses: list[float]
+    history: History
     state: dict[str, Tensor]
-    events: list[dict[str, Any]] = field(default_factory=list)
+    events: list[dict[str, Any]]
+
+    @property
+    def losses(self) -> list[float]:
+        """Of every step."""
+        return [step.loss for step in self.history.steps]
 
 
 def spec_of(**fields: Any) -> LoraPruneSpec:
@@ -48,20 +57,54 @@ def text(base: base_models.BaseModel, count: int = 32, length: int = 32) -> Wind
     return Windows(ids_NT.int(), ids_NT.int())
 
 
-def prune(model_folder: Path, spec: LoraPruneSpec, work: Path) -> Run:
-    """Prune the model in `model_folder` and merge."""
+class Stopped(Exception):
+    """As if the process had ended here."""
+
+
+def prune(
+    model_folder: Path,
+    spec: LoraPruneSpec,
+    work: Path,
+    *,
+    checkpoints: Path | None = None,
+    stop_after: int | None = None,
+) -> Run:
+    """Prune the model in `model_folder` and merge.
+
+    Args:
+        checkpoints: a folder for them; what it holds is gone on from.
+        stop_after: the step after which the run is `Stopped`.
+    """
     base = base_models.open_folder(model_folder)
-    model, shape = base.load(torch.float32), base.shape
+    shape = base.shape
     events: list[dict[str, Any]] = []
-    reporter = Reporter(events.append)
+
+    def emit(event: dict[str, Any]) -> None:
+        events.append(event)
+        if stop_after is not None and event.get("step") == stop_after + 1:
+            raise Stopped
+
+    reporter = Reporter(emit)
+    kept = (
+        None if checkpoints is None else Checkpoints(checkpoints, Identity({"spec": {}, "base_model": "", "data": ""}))
+    )
+    told = story.opened(kept, reporter, spec.train.checkpoint_every_steps)
     reporter.training(spec.train.steps or 1, spec.ratio)
     windows = text(base)
-    adapted = adapters.attach(model, family(shape), spec.lora, seed=0)
-    kept = widths.uniform(shape, spec.ratio, scope=spec.scope, round_ffn_to=spec.round_ffn_to)
-    target = widths.alike(shape, kept)
-    scorer = scores.start(model, family(shape), shape, spec.score, seed=0)
-    pruning = IterativePruning(model, family(shape), shape, target, spec, scorer, windows, reporter)
-    training.train(adapted, windows, spec.train, seed=0, folder=work, reporter=reporter, callbacks=[pruning])
-    plan = pruning.finished()
-    losses = [event["loss"] for event in events if event["type"] == "progress"]
-    return Run(plan, losses, adapters.merged_state(model, family(shape)), events)
+    kept_widths = widths.uniform(shape, spec.ratio, scope=spec.scope, round_ffn_to=spec.round_ffn_to)
+    outcome = lora_prune.run(
+        Task(
+            model=base.load(torch.float32),
+            family=family(shape),
+            shape=shape,
+            target=widths.alike(shape, kept_widths),
+            windows=windows,
+            probe_BT=windows.ids_NT[:2].long(),
+            seed=0,
+            work=work,
+            reporter=reporter,
+            saving=told.saving("pruning"),
+        ),
+        spec,
+    )
+    return Run(outcome.plan, reporter.history, outcome.state, events)

@@ -23,7 +23,11 @@ def run(task: Task, spec: LoraPruneSpec) -> Outcome:
     pruning = IterativePruning(
         task.model, task.family, task.shape, task.target, spec, scorer, calibration, task.reporter
     )
-    pruning.score_untouched()
+    resume_from = None if task.saving is None else task.saving.resume_from
+    if resume_from is None:
+        pruning.score_untouched()
+    else:
+        pruning.restore(resume_from)
     training.train(
         adapted,
         task.windows,
@@ -32,6 +36,8 @@ def run(task: Task, spec: LoraPruneSpec) -> Outcome:
         folder=task.work,
         reporter=task.reporter,
         callbacks=[pruning],
+        saving=task.saving,
+        add_state=pruning.save,
     )
     plan = pruning.finished()
     task.reporter.phase("merging")

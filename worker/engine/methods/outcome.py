@@ -11,6 +11,7 @@ from jobs.widths import Layout
 from worker.engine.architectures import Family
 from worker.engine.plan import Plan
 from worker.engine.reporter import Reporter
+from worker.engine.training import Saving
 from worker.engine.windows import Windows
 
 
@@ -27,6 +28,7 @@ class Task:
     seed: int
     work: Path
     reporter: Reporter
+    saving: Saving | None = None
 
 
 @dataclass(frozen=True)

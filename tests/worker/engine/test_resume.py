@@ -1,0 +1,54 @@
+"""A run that was stopped and went on ends bit for bit where one that never stopped does."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from tests.worker.engine.runs import Run, Stopped, prune, spec_of
+from worker.engine import checkpoints
+
+STEPS = 18  # two epochs and a bit of 8 batches; events at 4, 6, 8 and 9
+
+
+def spec(every: int | None = None, **fields: Any) -> Any:
+    """With dropout, so that the state of the random numbers matters too."""
+    train = {"steps": STEPS, "checkpoint_every_steps": every, "micro_batch_size": 2}
+    return spec_of(train=train, lora={"dropout": 0.1}, **fields)
+
+
+@pytest.fixture(scope="module")
+def never_stopped(small_model: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Run]:
+    folder = tmp_path_factory.mktemp("never-stopped")
+    return {cut: prune(small_model, spec(schedule={"cut": cut}), folder) for cut in ("every_event", "after_training")}
+
+
+@pytest.mark.parametrize(
+    ("every", "stop_after", "cut"),
+    [
+        pytest.param(1, 1, "every_event", id="before the first event"),
+        pytest.param(2, 7, "every_event", id="between events"),
+        pytest.param(2, 7, "after_training", id="between events, nothing cut yet"),
+        pytest.param(4, 8, "every_event", id="between epochs"),
+        pytest.param(5, 16, "every_event", id="after the last event"),
+    ],
+)
+def test_stopped_and_resumed_is_never_stopped(
+    small_model: Path, tmp_path: Path, never_stopped: dict[str, Run], every: int, stop_after: int, cut: str
+) -> None:
+    kept = tmp_path / "checkpoints"
+    stopped, whole = spec(every, schedule={"cut": cut}), never_stopped[cut]
+    with pytest.raises(Stopped):
+        prune(small_model, stopped, tmp_path, checkpoints=kept, stop_after=stop_after)
+
+    resumed = prune(small_model, stopped, tmp_path, checkpoints=kept)
+
+    told = [event["step"] for event in resumed.events if event["type"] == "progress"]
+    assert told == list(range(stop_after // every * every + 1, STEPS + 1))
+    assert resumed.plan == whole.plan
+    assert resumed.history.steps == whole.history.steps
+    assert resumed.history.prunes == whole.history.prunes
+    assert resumed.state.keys() == whole.state.keys()
+    assert all(torch.equal(tensor, whole.state[name]) for name, tensor in resumed.state.items())
+    assert len(checkpoints.stored(kept)) <= checkpoints.KEPT
