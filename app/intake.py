@@ -34,6 +34,8 @@ def check(spec: JobSpec, door: Door) -> Plan | None:
     with at("/method/train/base_precision"):
         shapes.check_base_precision(shape, train.base_precision)
     method = spec.method
+    with at("/method/scope"):
+        shapes.check_scope(shape, method.scope)
     with at("/method/ratio"):
         kept = widths.uniform(shape, method.ratio, scope=method.scope, round_ffn_to=method.round_ffn_to)
     return outline(shape, widths.alike(shape, kept))

@@ -17,7 +17,8 @@ PruneryError
 ├── DatasetError                the text to train or evaluate on cannot be used
 │   └── DatasetNotFound, DatasetEmpty, DatasetInvalid, DatasetTooShort
 ├── PlanError                   what was asked cannot be planned
-│   └── SequenceTooLong, TargetUnreachable, EvaluationImpossible, BasePrecisionImpossible, DoesNotFit
+│   ├── SequenceTooLong, TargetUnreachable, ScopeImpossible
+│   └── EvaluationImpossible, BasePrecisionImpossible, DoesNotFit
 └── RunError                    the job started and could not go on
     ├── LossNotFinite, ScoreNotFinite
     ├── CheckpointMismatch      the checkpoint to go on from is another job's
@@ -142,6 +143,12 @@ class TargetUnreachable(PlanError):
     """No widths within the rounding asked give the ratio asked."""
 
     code = "target_unreachable"
+
+
+class ScopeImpossible(PlanError):
+    """No stock class of the model's family could hold what is left without these units."""
+
+    code = "scope_impossible"
 
 
 class EvaluationImpossible(PlanError):

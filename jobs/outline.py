@@ -31,9 +31,9 @@ class Plan(BaseModel):
     kv_heads: Change
     ffn: Change
     per_layer: tuple[LayerPlan, ...] | None = Field(None, description="Where layers differ: each that stays, in order.")
-    parameters: Change = Field(description="Of the model; zeros that pad narrow layers do not count.")
+    parameters: Change = Field(description="Of the model; zeros that are only there to fit a stock class do not count.")
     stored_parameters: int | None = Field(
-        None, description="Where layers differ: parameters in the files, narrow layers padded with zeros."
+        None, description="Where the files hold more: with the zeros that pad narrow layers, or that a class wants."
     )
     block_parameters: Change
     ratio: float = Field(description="Part of the block parameters that goes, after rounding.")
@@ -43,6 +43,7 @@ def outline(shape: ModelShape, layout: Layout) -> Plan:
     """The plan that keeps `layout`."""
     most = widths.widest(layout)
     differ = len(set(layout)) > 1
+    left, stored = widths.parameters(shape, layout), widths.stored_parameters(shape, layout)
     return Plan(
         layers=len(layout),
         layers_removed=shape.layers - len(layout),
@@ -55,8 +56,8 @@ def outline(shape: ModelShape, layout: Layout) -> Plan:
         )
         if differ
         else None,
-        parameters=Change(before=shape.parameters, after=widths.parameters(shape, layout)),
-        stored_parameters=widths.stored_parameters(shape, layout) if differ else None,
+        parameters=Change(before=shape.parameters, after=left),
+        stored_parameters=stored if stored != left else None,
         block_parameters=Change(
             before=shape.block_parameters, after=shape.block_parameters - widths.removed(shape, layout)
         ),

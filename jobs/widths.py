@@ -67,8 +67,10 @@ def parameters(shape: ModelShape, layout: Layout) -> int:
 
 
 def stored_parameters(shape: ModelShape, layout: Layout) -> int:
-    """All parameters of the stock model that holds the layout, narrow layers padded to the widest."""
-    return parameters(shape, (widest(layout),) * len(layout))
+    """All parameters of the stock model that holds the layout: narrow layers padded to the widest, and what its class
+    wants beside (`ModelShape.host_padding`)."""
+    most = widest(layout)
+    return parameters(shape, (most,) * len(layout)) + len(layout) * shape.host_padding(most.kv_groups * shape.group)
 
 
 def uniform(shape: ModelShape, target: float, *, scope: Collection[UnitKind], round_ffn_to: int) -> Widths:
@@ -89,7 +91,7 @@ def uniform(shape: ModelShape, target: float, *, scope: Collection[UnitKind], ro
         rest = wanted - removed(shape, alike(shape, Widths(groups, shape.ffn)))
         choices = [Widths(groups, ffn) for ffn in _ffn_choices(shape, rest, scope, round_ffn_to)]
         options = [option for option in choices if option != full(shape)]
-        if not options or not loads_everywhere(shape, groups):
+        if not options or not shape.holds(groups * shape.group):
             continue
         best = min(options, key=lambda option: abs(removed(shape, alike(shape, option)) - wanted))
         if abs(removed(shape, alike(shape, best)) - wanted) <= tolerance:
@@ -108,15 +110,6 @@ def between(shape: ModelShape, final: Widths, fraction: float, *, round_ffn_to: 
         shape.kv_heads - _nearest(fraction * (shape.kv_heads - final.kv_groups)),
         min(shape.ffn, final.ffn + round_ffn_to * _nearest(steps)),
     )
-
-
-def loads_everywhere(shape: ModelShape, kv_groups: int) -> bool:
-    """Whether stock classes can hold so many heads.
-
-    LlamaConfig refuses head counts that do not divide the hidden size. Such a model is published as Mistral, which
-    has no bias flags.
-    """
-    return shape.hidden % (kv_groups * shape.group) == 0 or not (shape.attention_bias or shape.mlp_bias)
 
 
 def _group_choices(shape: ModelShape, target: float, scope: Collection[UnitKind]) -> list[int]:

@@ -43,30 +43,47 @@ def small_text(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+# Small enough to think about; weights larger than a trained model's, so that a difference would show.
+_LLAMA = {
+    "vocab_size": 96,
+    "hidden_size": 32,
+    "intermediate_size": 40,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 8,
+    "max_position_embeddings": 64,
+    "tie_word_embeddings": True,
+    "initializer_range": 0.2,
+    "pad_token_id": None,
+    "bos_token_id": None,
+    "eos_token_id": None,
+}
+_CLASSIC = {key: _LLAMA[key] for key in _LLAMA if key not in ("num_key_value_heads", "head_dim")}
+_WINDOWS = {"sliding_window": 8, "layer_types": ["sliding_attention", "full_attention"]}
+_SMALL: dict[str, dict[str, Any]] = {
+    "gemma2": _LLAMA | _WINDOWS | {"query_pre_attn_scalar": 8},
+    "gemma3_text": _LLAMA | _WINDOWS | {"query_pre_attn_scalar": 8},
+    "opt": _CLASSIC | {"ffn_dim": 40, "init_std": 0.2, "word_embed_proj_dim": 24},
+    "gpt_neox": _CLASSIC,
+    "gpt2": {"vocab_size": 96, "n_embd": 32, "n_inner": 40, "n_layer": 2, "n_head": 4, "n_positions": 64}
+    | {"initializer_range": 0.2, "bos_token_id": None, "eos_token_id": None},
+}
+
+
 def random_model(seed: int = 0, **fields: Any) -> tuple[PreTrainedModel, ModelShape]:
-    """A random float32 decoder; its shape is small enough to think about."""
-    settings = {
-        "model_type": "llama",
-        "architectures": ["LlamaForCausalLM"],
-        "vocab_size": 96,
-        "hidden_size": 32,
-        "intermediate_size": 40,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 4,
-        "num_key_value_heads": 2,
-        "head_dim": 8,
-        "max_position_embeddings": 64,
-        "tie_word_embeddings": True,
-        # Larger than a trained model's, so that a difference would show.
-        "initializer_range": 0.2,
-    } | fields
+    """A random float32 decoder of any family, a Llama unless `model_type` says otherwise."""
+    family = fields.get("model_type", "llama")
+    settings = {"model_type": family} | _SMALL.get(family, _LLAMA) | fields
     torch.manual_seed(seed)
     config = AutoConfig.for_model(**settings)
     model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
     for name, parameter in model.named_parameters():
-        if name.endswith("bias"):
-            torch.nn.init.normal_(parameter, std=0.2)
-    return model.eval(), read(config.to_dict())
+        if parameter.dim() == 1:
+            mean = 1.0 if "norm" in name and name.endswith("weight") and not family.startswith("gemma") else 0.0
+            torch.nn.init.normal_(parameter, mean=mean, std=0.2)
+    model.config.architectures = [type(model).__name__]
+    return model.eval(), read(model.config.to_dict())
 
 
 def trained(folder: Path) -> Path:

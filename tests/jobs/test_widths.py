@@ -21,19 +21,26 @@ SCOPES: tuple[tuple[UnitKind, ...], ...] = (
 @st.composite
 def shapes(draw: st.DrawFn) -> ModelShape:
     kv_heads = draw(st.integers(1, 12))
+    hidden, vocab, tied = draw(st.integers(1, 96)), draw(st.integers(1, 50)), draw(st.booleans())
     return ModelShape(
         family="llama",
         layers=draw(st.integers(1, 4)),
-        hidden=draw(st.integers(1, 96)),
+        hidden=hidden,
         heads=kv_heads * draw(st.integers(1, 4)),
         kv_heads=kv_heads,
         head_dim=draw(st.integers(1, 16)),
         ffn=draw(st.integers(1, 400)),
-        vocab=draw(st.integers(1, 50)),
+        vocab=vocab,
         max_positions=32,
-        tied=draw(st.booleans()),
-        attention_bias=draw(st.booleans()),
-        mlp_bias=draw(st.booleans()),
+        norms=2 * hidden,
+        outside=vocab * hidden * (1 if tied else 2) + hidden,
+        tied=tied,
+        gated=draw(st.booleans()),
+        qkv_bias=draw(st.booleans()),
+        o_bias=draw(st.booleans()),
+        up_bias=draw(st.booleans()),
+        down_bias=draw(st.booleans()),
+        head_counts=draw(st.sampled_from(["any", "divisors", "fixed"])),
     )
 
 
@@ -50,11 +57,11 @@ def counted(shape: ModelShape, kept: Widths) -> int:
     queries, keys = kept.kv_groups * shape.group * shape.head_dim, kept.kv_groups * shape.head_dim
     return shape.layers * sum(
         (
-            linear(queries, shape.hidden, shape.attention_bias),
-            linear(keys, shape.hidden, shape.attention_bias) * 2,
-            linear(shape.hidden, queries, shape.attention_bias),
-            linear(kept.ffn, shape.hidden, shape.mlp_bias) * 2,
-            linear(shape.hidden, kept.ffn, shape.mlp_bias),
+            linear(queries, shape.hidden, shape.qkv_bias),
+            linear(keys, shape.hidden, shape.qkv_bias) * 2,
+            linear(shape.hidden, queries, shape.o_bias),
+            linear(kept.ffn, shape.hidden, shape.up_bias) * (2 if shape.gated else 1),
+            linear(shape.hidden, kept.ffn, shape.down_bias),
         )
     )
 
@@ -113,12 +120,17 @@ def choices(shape: ModelShape, scope: tuple[UnitKind, ...], multiple: int) -> li
     """Every plan that keeps to the scope and the rounding, removes something, and loads as a stock configuration."""
     groups = range(1, shape.kv_heads + 1) if "attention_heads" in scope else [shape.kv_heads]
     ffn = [width for width in range(1, shape.ffn) if width % multiple == 0] if "mlp_channels" in scope else []
-    biased = shape.attention_bias or shape.mlp_bias
     return [
         Widths(kept, width)
         for kept, width in itertools.product(groups, [*ffn, shape.ffn])
-        if Widths(kept, width) != widths.full(shape) and not (biased and shape.hidden % (kept * shape.group))
+        if Widths(kept, width) != widths.full(shape) and _holds(shape, kept * shape.group)
     ]
+
+
+def _holds(shape: ModelShape, heads: int) -> bool:
+    if shape.head_counts == "fixed":
+        return heads == shape.heads
+    return shape.head_counts == "any" or shape.hidden % heads == 0
 
 
 @given(shape=shapes(), data=st.data(), steps=st.integers(1, 40))
@@ -145,7 +157,7 @@ def test_the_ratio_is_of_the_block_parameters(shape: ModelShape) -> None:
 def test_the_refusal_names_what_can_be_had() -> None:
     smol = ModelShape(
         family="llama", layers=30, hidden=576, heads=9, kv_heads=3, head_dim=64, ffn=1536, vocab=49152,
-        max_positions=8192, tied=True,
+        max_positions=8192, norms=2 * 576, outside=49152 * 576 + 576, tied=True,
     )  # fmt: skip
     assert smol.parameters == 134_515_008  # as its model card has it
     kept = widths.uniform(smol, 0.3, scope=("attention_heads", "mlp_channels"), round_ffn_to=64)

@@ -10,6 +10,7 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from peft.tuners.lora import Linear as LoraLinear
 from torch import Tensor, nn
 from transformers import PreTrainedModel, set_seed
+from transformers.pytorch_utils import Conv1D
 
 from jobs import errors
 from jobs.specs import LoraSpec
@@ -53,13 +54,14 @@ class Adapted:
 
 
 def attach(model: PreTrainedModel, family: Family, spec: LoraSpec, *, seed: int) -> PeftModel:
-    """Freeze the model and give each member its factors, in place; A is random, B zero, so nothing changes yet."""
+    """Freeze the model and give each linear layer its factors, in place; A is random, B zero: nothing changes yet."""
     set_seed(seed)
     config = LoraConfig(
         r=spec.rank,
         lora_alpha=spec.alpha,  # type: ignore[arg-type]  # peft takes floats too
         lora_dropout=spec.dropout,
-        target_modules=[member.name for member in family.members],
+        target_modules=list(family.linear),
+        fan_in_fan_out=family.transposed,
         bias="none",
         task_type="CAUSAL_LM",
     )
@@ -70,7 +72,7 @@ def attach(model: PreTrainedModel, family: Family, spec: LoraSpec, *, seed: int)
 
 def read(block: nn.Module, member: Member) -> Adapted:
     """The weight and factors of one member; they follow the training, so they are to be used at once."""
-    frozen, a, b, scale = _modules(block, member)
+    frozen, a, b, scale = _modules(block, member.path)
     return Adapted(partial(_frozen_rows, frozen), Factors(a.weight.detach(), b.weight.detach()), scale)
 
 
@@ -80,7 +82,7 @@ def gradients(block: nn.Module, member: Member) -> Factors:
     Raises:
         LossNotFinite: a gradient is missing.
     """
-    _, a, b, _ = _modules(block, member)
+    _, a, b, _ = _modules(block, member.path)
     if a.weight.grad is None or b.weight.grad is None:
         raise errors.LossNotFinite(f"{member.path} got no gradient.")
     return Factors(a.weight.grad, b.weight.grad)
@@ -88,12 +90,12 @@ def gradients(block: nn.Module, member: Member) -> Factors:
 
 def parameters(block: nn.Module, member: Member) -> Iterator[tuple[Tensor, Literal[0, 1]]]:
     """The parameters of an adapted layer that its units own a part of, with the axis on which the units lie."""
-    frozen, a, b, _ = _modules(block, member)
+    frozen, a, b, _ = _modules(block, member.path)
     if isinstance(frozen, QuantisedLinear):
         yield frozen.codes, 0  # stored unit by unit, wherever the units lie
         yield frozen.scales, 0
     else:
-        yield frozen.weight, member.axis
+        yield frozen.weight, _stored_axis(frozen, member.axis)
     if member.axis == 1:
         yield a.weight, 1
         return
@@ -104,29 +106,33 @@ def parameters(block: nn.Module, member: Member) -> Iterator[tuple[Tensor, Liter
 
 def resized(block: nn.Module, member: Member) -> None:
     """Make the layer's own notes of its sizes agree with its weights."""
-    frozen, a, b, _ = _modules(block, member)
-    for linear in (frozen, a, b):
+    frozen, a, b, _ = _modules(block, member.path)
+    for linear in (a, b):
         linear.out_features, linear.in_features = linear.weight.shape
+    outputs, inputs = frozen_weight(frozen).shape
+    if isinstance(frozen, Conv1D):
+        frozen.nf, frozen.nx = outputs, inputs
+    else:
+        frozen.out_features, frozen.in_features = outputs, inputs
     layer = block.get_submodule(member.path)
-    layer.out_features, layer.in_features = frozen.weight.shape  # type: ignore[assignment]  # peft's notes
+    layer.out_features, layer.in_features = outputs, inputs  # type: ignore[assignment]  # peft's notes
 
 
 def effective(block: nn.Module, member: Member) -> Tensor:
     """(out, in) float32: the weight that the layer acts with, W + s·BA."""
-    frozen, a, b, scale = _modules(block, member)
-    return torch.addmm(frozen.weight.float(), b.weight.float(), a.weight.float(), alpha=scale).detach()
+    return _effective(block, member.path)
 
 
 def stored(block: nn.Module, member: Member) -> dict[str, Tensor]:
     """The tensors of the frozen layer itself, by name: as they are, not copies."""
-    return _modules(block, member)[0].state_dict(keep_vars=True)
+    return _modules(block, member.path)[0].state_dict(keep_vars=True)
 
 
 @torch.no_grad()
 def add_to_frozen(block: nn.Module, member: Member, change: Tensor) -> None:
     """Add (out, in) to the frozen weight; a quantised one is rounded anew."""
-    frozen = _modules(block, member)[0]
-    weight = frozen.weight
+    frozen = _modules(block, member.path)[0]
+    weight = frozen_weight(frozen)
     weight += change.to(weight.dtype)
     if isinstance(frozen, QuantisedLinear):
         frozen.store(weight)
@@ -143,23 +149,40 @@ def merged_state(model: PreTrainedModel, family: Family) -> dict[str, Tensor]:
         if ".lora_" not in name and not name.endswith(quantised.STORED)
     }
     for index, block in enumerate(family.layers(model)):
-        for member in family.members:
-            state[f"{family.blocks}.{index}.{member.path}.weight"] = effective(block, member).cpu()
+        for path in family.linear:
+            merged = _effective(block, path).cpu()
+            state[f"{family.blocks}.{index}.{path}.weight"] = merged.T.contiguous() if family.transposed else merged
     return state
 
 
-def _modules(block: nn.Module, member: Member) -> tuple[nn.Linear, nn.Linear, nn.Linear, float]:
+def frozen_weight(frozen: nn.Linear | Conv1D) -> Tensor:
+    """(out, in): the weight of a frozen layer; a copy if it is quantised, else the layer's own."""
+    return frozen.weight.T if isinstance(frozen, Conv1D) else frozen.weight
+
+
+def _stored_axis(frozen: nn.Linear | Conv1D, axis: Literal[0, 1]) -> Literal[0, 1]:
+    if not isinstance(frozen, Conv1D):
+        return axis
+    return 1 if axis == 0 else 0
+
+
+def _effective(block: nn.Module, path: str) -> Tensor:
+    frozen, a, b, scale = _modules(block, path)
+    return torch.addmm(frozen_weight(frozen).float(), b.weight.float(), a.weight.float(), alpha=scale).detach()
+
+
+def _modules(block: nn.Module, path: str) -> tuple[nn.Linear | Conv1D, nn.Linear, nn.Linear, float]:
     """Frozen layer, A, B and scale of an adapted layer."""
-    layer = block.get_submodule(member.path)
-    assert isinstance(layer, LoraLinear), f"{member.path} carries no adapter"
+    layer = block.get_submodule(path)
+    assert isinstance(layer, LoraLinear), f"{path} carries no adapter"
     frozen, a, b = layer.get_base_layer(), layer.lora_A[ADAPTER], layer.lora_B[ADAPTER]
-    assert isinstance(frozen, nn.Linear)
+    assert isinstance(frozen, nn.Linear | Conv1D)
     assert isinstance(a, nn.Linear)
     assert isinstance(b, nn.Linear)
     return frozen, a, b, layer.scaling[ADAPTER]
 
 
-def _frozen_rows(frozen: nn.Linear, part: slice) -> Tensor:
+def _frozen_rows(frozen: nn.Linear | Conv1D, part: slice) -> Tensor:
     if isinstance(frozen, QuantisedLinear):
         return frozen.rows(part)
-    return frozen.weight.detach()[part]
+    return frozen_weight(frozen).detach()[part]

@@ -19,7 +19,7 @@ from transformers import PreTrainedModel
 
 from jobs.shapes import ModelShape
 from worker.engine import adapters, reconstruction, surgery
-from worker.engine.architectures import Family, Kind, Member
+from worker.engine.architectures import Family, Member
 from worker.engine.blockwise import Stream
 from worker.engine.plan import Plan
 from worker.engine.reconstruction import Moments
@@ -58,17 +58,17 @@ def cut(
     training = model.training
     model.eval()
     blocks = list(family.layers(model))
-    surgery.drop_layers(model, family, before, after, optimizer)
     stay = {layer.index: layer for layer in after.layers}
     pull = PULL if aim == "stream" and family.adds_gates else 0.0
     # Without its cache: that would keep casts of weights as they were before the cut.
     with torch.autocast(model.device.type, torch.bfloat16, enabled=bfloat16, cache_enabled=False):
         now = Stream(model, blocks, ids_NT)
         was = now.copy()
+        surgery.drop_layers(model, family, before, after, optimizer)
         for index, (block, old) in enumerate(zip(blocks, before.layers, strict=True)):
             if not pull:
                 was = now.copy()
-            mending = _Mending(block, [family.gate(kind) for kind in Kind], now, was, index, pull)
+            mending = _Mending(block, [family.gate(kind) for kind in family.kinds], now, was, index, pull)
             if old.index in stay:
                 remove(block, family, shape, old, stay[old.index], optimizer)
                 mending.mend()
@@ -115,7 +115,8 @@ class _Mending:
         own_BTD = torch.zeros_like(behind_BTD)
         for gate, (_, answer_BTD) in seen.items():
             behind_BTD = behind_BTD + own_BTD
-            own_BTD = self._wanted[batch][gate].float() - answer_BTD.float()
+            own = self._wanted[batch][gate].float() - answer_BTD.float()
+            own_BTD = own.view_as(behind_BTD)  # OPT's FFN sees the tokens of all sequences in one row
         return own_BTD + self._pull * behind_BTD
 
 

@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from accelerate import init_empty_weights
+from torch import Tensor, nn
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -16,49 +17,75 @@ from transformers import (
 )
 
 from jobs import widths
+from jobs.families import FAMILIES
 from jobs.shapes import ModelShape
 from worker.engine.plan import Plan
 
-PER_LAYER = ("layer_types",)
-"""Fields of a configuration that hold one entry per layer."""
+NOT_OURS = ("_name_or_path", "transformers_version", "dtype", "auto_map", "quantization_config")
+"""Fields that speak of the base model's files, or of code that does not come along."""
 
-LLAMA_ONLY = ("attention_bias", "mlp_bias", "pretraining_tp")
+WINDOWS = ("sliding_window", "use_sliding_window", "max_window_layers", "layer_types")
+HOSTS: dict[str, dict[str, Any]] = {
+    "llama": {"architectures": ["LlamaForCausalLM"], "mlp_bias": False},
+    "mistral": {"architectures": ["MistralForCausalLM"], "sliding_window": None},
+    "granite": {
+        "architectures": ["GraniteForCausalLM"],
+        "mlp_bias": False,
+        "embedding_multiplier": 1.0,
+        "residual_multiplier": 1.0,
+        "logits_scaling": 1.0,
+    },
+}
+"""What families that take in models of others are to be told, so that they compute what those did."""
 
 
 def stock_config(base: PreTrainedConfig, shape: ModelShape, plan: Plan) -> PreTrainedConfig:
-    """The configuration of the smaller model; one whose layers differ is as wide as the widest (see `padding`).
+    """The configuration of the smaller model, in words of its own class or of its host (`ModelShape.host`).
 
-    A Llama whose heads no longer divide its hidden size becomes a Mistral without sliding window: the same tensors and
-    the same arithmetic, while LlamaConfig refuses such head counts.
+    A host's class holds the same tensors and does the same arithmetic, where the own class refuses such head counts or
+    runtimes misread them. Where layers differ, all are as wide as the widest (see `padding`).
     """
-    kept = widths.widest(plan.layout)
+    words, kept = FAMILIES[shape.family], widths.widest(plan.layout)
     heads = kept.kv_groups * shape.group
-    fields: dict[str, Any] = base.to_dict()
-    fields |= {key: [fields[key][layer.index] for layer in plan.layers] for key in PER_LAYER if fields.get(key)}
-    fields |= {
-        "num_hidden_layers": len(plan.layers),
-        "num_attention_heads": heads,
-        "num_key_value_heads": kept.kv_groups,
-        "head_dim": shape.head_dim,
-        "intermediate_size": kept.ffn,
-    }
-    for key in ("_name_or_path", "transformers_version", "dtype"):
-        fields.pop(key, None)
-    if shape.family == "llama" and shape.hidden % heads:
-        fields = {key: value for key, value in fields.items() if key not in LLAMA_ONLY}
-        fields |= {"model_type": "mistral", "architectures": ["MistralForCausalLM"], "sliding_window": None}
+    fields: dict[str, Any] = {key: value for key, value in base.to_dict().items() if key not in NOT_OURS}
+    fields |= {words.layers: len(plan.layers), words.ffn: kept.ffn}
+    if words.grouped:
+        fields |= {words.heads: heads, "num_key_value_heads": kept.kv_groups, "head_dim": shape.head_dim}
+    if fields.get("layer_types"):
+        fields["layer_types"] = [fields["layer_types"][layer.index] for layer in plan.layers]
+    host = shape.host(heads)
+    if host != shape.family:
+        fields = _hosted(fields, shape, host)
     config: PreTrainedConfig = AutoConfig.for_model(**fields)
     return config
 
 
+def _hosted(fields: dict[str, Any], shape: ModelShape, host: str) -> dict[str, Any]:
+    told = {key: value for key, value in fields.items() if key not in WINDOWS and key != "pretraining_tp"}
+    told = HOSTS[host] | told | {key: HOSTS[host][key] for key in ("architectures",)} | {"model_type": host}
+    if host == "mistral":
+        return {key: value for key, value in told.items() if key not in ("attention_bias", "mlp_bias")}
+    if host == "granite":
+        told["attention_multiplier"] = shape.head_dim**-0.5
+    return told | {"attention_bias": shape.qkv_bias}
+
+
 def assemble(config: PreTrainedConfig, state: Mapping[str, Tensor]) -> PreTrainedModel:
     """A stock model around these very tensors: nothing is initialised, and every name and shape must fit."""
-    with torch.device("meta"):
+    with init_empty_weights(include_buffers=False):  # buffers are computed, not stored
         model: PreTrainedModel = AutoModelForCausalLM.from_config(config)
-    model.load_state_dict(state, strict=True, assign=True)
+    model.load_state_dict({**_host_padding(config, state), **state}, strict=True, assign=True)
     model.tie_weights()
-    _materialise_buffers(model, config, next(iter(state.values())).device)
+    nn.Module.to(model, next(iter(state.values())).device)
     return model.eval()
+
+
+def _host_padding(config: PreTrainedConfig, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Llama and Granite have a bias on o where they have one on q; a Qwen2 hosted there has none, so it is zero."""
+    if config.model_type not in HOSTS or not getattr(config, "attention_bias", False):
+        return {}
+    names = [f"model.layers.{index}.self_attn.o_proj" for index in range(config.num_hidden_layers)]
+    return {f"{name}.bias": torch.zeros_like(state[f"{name}.weight"][:, 0]) for name in names}
 
 
 def save(
@@ -80,9 +107,3 @@ def round_weights(model: PreTrainedModel, dtype: torch.dtype) -> None:
     """Hold the parameters in `dtype`. Buffers stay as they are: rotary frequencies must not lose bits."""
     for parameter in model.parameters():
         parameter.data = parameter.data.to(dtype)
-
-
-def _materialise_buffers(model: PreTrainedModel, config: PreTrainedConfig, device: torch.device) -> None:
-    """Rotary frequencies are computed, not stored, so they are still on the meta device: build them for real."""
-    rotary = model.get_submodule("model.rotary_emb")
-    model.set_submodule("model.rotary_emb", type(rotary)(config=config).to(device))

@@ -8,7 +8,7 @@ from tokenizers import Tokenizer, pre_tokenizers
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
 from jobs import errors
-from jobs.shapes import FAMILIES
+from jobs.families import GGUF_FAMILIES
 
 DIGIT_SPLITTERS = ("smollm", "starcoder", "refact")
 """Pre-tokenizers, by GGUF's name for them, that part digits; the conversion to a fast tokenizer forgets it."""
@@ -22,9 +22,9 @@ def convert(path: Path, folder: Path) -> None:
     """
     reader = _open(path)
     architecture = _text(reader, "general.architecture")
-    if architecture not in FAMILIES:
+    if architecture not in GGUF_FAMILIES:
         raise errors.UnsupportedArchitecture(
-            f"{path.name} holds a {architecture!r} model.", hint=f"Supported: {', '.join(FAMILIES)}."
+            f"{path.name} holds a {architecture!r} model.", hint=f"Supported: {', '.join(GGUF_FAMILIES)}."
         )
     _refuse_scaled_rotation(reader, path)
     model = AutoModelForCausalLM.from_pretrained(path.parent, gguf_file=path.name, dtype=torch.float32)

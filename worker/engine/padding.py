@@ -4,11 +4,11 @@ Exact: a padded FFN channel is act(0)·0 = 0, and a padded head meets zero colum
 nothing on disk or at run time.
 """
 
+import torch
 from torch import Tensor
-from torch.nn import functional
 
 from jobs.shapes import ModelShape
-from worker.engine.architectures import Family, Kind
+from worker.engine.architectures import Family
 from worker.engine.plan import Plan
 
 
@@ -18,17 +18,24 @@ def padded(state: dict[str, Tensor], family: Family, shape: ModelShape, plan: Pl
     Zeros go behind the units that stay, whole units at a time, so that query heads still stand beside their KV head.
     """
     padded_state = dict(state)
-    widest = {kind: max(len(layer.kept(kind)) for layer in plan.layers) for kind in Kind}
+    widest = {kind: max(len(layer.kept(kind)) for layer in plan.layers) for kind in family.kinds}
     for place, layer in enumerate(plan.layers):
         for member in family.members:
-            missing = member.channels(shape) * (widest[member.kind] - len(layer.kept(member.kind)))
-            for name, axis in (("weight", member.axis), ("bias", 0)):
+            count = len(layer.kept(member.kind))
+            if count == widest[member.kind]:
+                continue
+            size = widest[member.kind] * member.channels(shape)
+            places = torch.tensor(member.places(shape, widest[member.kind], range(count)))
+            axis = 1 - member.axis if family.transposed else member.axis
+            for name, stored_axis in (("weight", axis), ("bias", 0)):
                 key = f"{family.blocks}.{place}.{member.path}.{name}"
-                if missing and key in state and axis == member.axis:
-                    padded_state[key] = _pad(state[key], axis, missing)
+                if key in state and (name == "weight" or member.axis == 0):
+                    padded_state[key] = _spread(state[key], stored_axis, places, size)
     return padded_state
 
 
-def _pad(tensor: Tensor, axis: int, missing: int) -> Tensor:
-    after_last_axis = (0, 0) * (tensor.dim() - 1 - axis)
-    return functional.pad(tensor, (*after_last_axis, 0, missing))
+def _spread(tensor: Tensor, axis: int, places: Tensor, size: int) -> Tensor:
+    """Among zeros, the slices of `tensor` at `places` of an axis that is `size` long."""
+    whole = list(tensor.shape)
+    whole[axis] = size
+    return tensor.new_zeros(whole).index_copy_(axis, places.to(tensor.device), tensor)

@@ -154,6 +154,7 @@ def _prepare(spec: JobSpec, inputs: Inputs, work: Path, reporter: Reporter, chec
     window = spec.evaluation.window or train.sequence_length
     further = [protocol.window for protocol in spec.evaluation.perplexities]
     shapes.check_sequence_length(base.shape, max([train.sequence_length, window, *further]))
+    shapes.check_scope(base.shape, spec.method.scope)
     method = spec.method
     kept = widths.uniform(base.shape, method.ratio, scope=method.scope, round_ffn_to=method.round_ffn_to)
     target = widths.alike(base.shape, kept)

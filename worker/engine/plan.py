@@ -115,15 +115,18 @@ def narrow(current: Plan, scores: Scores, target: Layout) -> Plan:
         tuple(
             LayerPlan(
                 layer.index,
-                _best(layer.kv_groups, scores[Kind.KV_GROUP][place], kept.kv_groups),
-                _best(layer.ffn_channels, scores[Kind.FFN_CHANNEL][place], kept.ffn),
+                _best(layer.kv_groups, scores, Kind.KV_GROUP, place, kept.kv_groups),
+                _best(layer.ffn_channels, scores, Kind.FFN_CHANNEL, place, kept.ffn),
             )
             for place, (layer, kept) in enumerate(zip(current.layers, target, strict=True))
         )
     )
 
 
-def _best(kept: tuple[int, ...], score_U: Tensor, count: int) -> tuple[int, ...]:
+def _best(kept: tuple[int, ...], scores: Scores, kind: Kind, place: int, count: int) -> tuple[int, ...]:
+    if count == len(kept):  # also where a family has no such units to score
+        return kept
+    score_U = scores[kind][place]
     ranked = sorted(zip(score_U.tolist(), kept, strict=True), key=lambda scored: (-scored[0], scored[1]))
     return tuple(sorted(unit for _, unit in ranked[:count]))
 
@@ -132,8 +135,3 @@ def positions(before: Sequence[int], after: Sequence[int]) -> list[int]:
     """Where the units of `after` stand among those of `before`."""
     places = {unit: place for place, unit in enumerate(before)}
     return [places[unit] for unit in after]
-
-
-def channels(units: Sequence[int], run: int) -> list[int]:
-    """The channels of units that own `run` of them in a row each."""
-    return [unit * run + offset for unit in units for offset in range(run)]

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from jobs.shapes import ModelShape
 from worker.engine import adapters, surgery
-from worker.engine.architectures import Family, Kind
+from worker.engine.architectures import Family
 from worker.engine.plan import Plan
 
 PLAN, TENSORS = "plan.json", "pruning.safetensors"
@@ -64,7 +64,7 @@ class PruningState:
 def gate_weights(model: nn.Module, family: Family) -> Iterator[tuple[str, Tensor]]:
     """What is stored of the gates' frozen weights, by place: reconstruction changes them, cut themselves or not."""
     for index, block in enumerate(family.layers(model)):
-        for kind in Kind:
+        for kind in family.kinds:
             gate = family.gate(kind)
             for name, tensor in adapters.stored(block, gate).items():
                 yield f"{index}.{gate.path}.{name}", tensor

@@ -104,12 +104,14 @@ class _Product(torch.autograd.Function):
 def quantise(model: nn.Module, family: Family, precision: Precision, device: torch.device) -> None:
     """Put the linear layers of all blocks in 8 or 4 bits, one by one, in place, and the whole model on `device`."""
     for block in family.layers(model):
-        for member in family.members:
-            linear = block.get_submodule(member.path)
+        axes: dict[str, Literal[0, 1]] = dict.fromkeys(family.others, 0)
+        axes |= {member.path: member.axis for member in family.members}
+        for path, axis in axes.items():
+            linear = block.get_submodule(path)
             assert isinstance(linear, nn.Linear)
             bias = None if linear.bias is None else nn.Parameter(linear.bias.detach().to(device), requires_grad=False)
             weight_OI = linear.weight.detach().to(device)
-            block.set_submodule(member.path, QuantisedLinear(weight_OI, bias, precision, member.axis))
+            block.set_submodule(path, QuantisedLinear(weight_OI, bias, precision, axis))
     model.to(device=device)
 
 

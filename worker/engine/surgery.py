@@ -1,6 +1,7 @@
 """Cutting a model while it trains: removed rows and columns leave the frozen weights, the factors and the optimizer."""
 
-from collections.abc import Callable
+import copy
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -9,8 +10,8 @@ from torch.optim import Optimizer
 
 from jobs.shapes import ModelShape
 from worker.engine import adapters
-from worker.engine.architectures import Family, Member
-from worker.engine.plan import LayerPlan, Plan, channels, only_layers, positions
+from worker.engine.architectures import Family, Kind, Member
+from worker.engine.plan import LayerPlan, Plan, only_layers, positions
 
 RemoveUnits = Callable[[nn.Module, Family, ModelShape, LayerPlan, LayerPlan, Optimizer | None], None]
 """What is done to one block: `cut_block`, or `silence_block` where the cut is to come later."""
@@ -60,7 +61,24 @@ def drop_layers(model: nn.Module, family: Family, before: Plan, after: Plan, opt
         elif optimizer is not None:
             _forget(optimizer, set(block.parameters()))
     model.set_submodule(family.blocks, nn.ModuleList(kept))
+    _renumber(model, kept, [place for place, layer in enumerate(before.layers) if layer.index in stay])
     return only_layers(before, after)
+
+
+def _renumber(model: nn.Module, blocks: Sequence[nn.Module], places: Sequence[int]) -> None:
+    """Make the KV cache and the masks of the model find the blocks where they now stand.
+
+    Args:
+        places: where they stood.
+    """
+    for number, block in enumerate(blocks):
+        for module in block.modules():
+            if hasattr(module, "layer_idx"):
+                vars(module).update(layer_idx=number)
+    config: Any = model.config
+    if getattr(config, "layer_types", None) is not None:
+        config.layer_types = [config.layer_types[place] for place in places]
+    config.num_hidden_layers = len(blocks)
 
 
 def _forget(optimizer: Optimizer, parameters: set[nn.Parameter]) -> None:
@@ -86,6 +104,15 @@ def cut_block(
             kept = kept_channels(member, shape, before, after).to(parameter.device)
             _select(parameter, axis, kept, {} if optimizer is None else optimizer.state.get(parameter, {}))
         adapters.resized(block, member)
+    if family.counts_heads:
+        _count_heads(block.get_submodule("self_attn"), shape, len(after.kept(Kind.KV_GROUP)))
+
+
+def _count_heads(attention: nn.Module, shape: ModelShape, kv_heads: int) -> None:
+    """Tell an attention how many heads it has; its layer's neighbours, who share the configuration, may have others."""
+    config: Any = copy.copy(attention.config)
+    config.num_attention_heads, config.num_key_value_heads = kv_heads * shape.group, kv_heads
+    vars(attention).update(config=config, num_key_value_heads=kv_heads)
 
 
 def silence_block(
@@ -107,8 +134,8 @@ def silence_block(
 
 def kept_channels(member: Member, shape: ModelShape, before: LayerPlan, after: LayerPlan) -> Tensor:
     """Where the channels that stay stand among those that are there now."""
-    keep = positions(before.kept(member.kind), after.kept(member.kind))
-    return torch.tensor(channels(keep, member.channels(shape)))
+    there = before.kept(member.kind)
+    return torch.tensor(member.places(shape, len(there), positions(there, after.kept(member.kind))))
 
 
 def _select(parameter: Tensor, axis: int, kept: Tensor, moments: dict[str, Any]) -> None:

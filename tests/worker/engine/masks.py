@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from jobs.shapes import ModelShape
-from worker.engine.architectures import Family, Kind, Member, units
+from worker.engine.architectures import Family, Member, units
 from worker.engine.plan import LayerPlan, Plan
 
 
@@ -22,7 +22,7 @@ class Masks:
         self._gates: list[tuple[int, Member, nn.Module]] = [
             (index, family.gate(kind), block.get_submodule(family.gate(kind).path))
             for index, block in enumerate(family.layers(model))
-            for kind in Kind
+            for kind in family.kinds
         ]
         self._masks: dict[nn.Module, Tensor] = {}
         self._hooks: list[Any] = []

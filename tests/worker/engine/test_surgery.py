@@ -10,15 +10,17 @@ import torch
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from jobs import widths
+from jobs.families import FAMILIES
 from jobs.shapes import ModelShape
 from jobs.specs import LoraSpec
 from jobs.widths import Widths
 from tests.models import random_model
 from tests.worker.engine.masks import Masks
 from worker.engine import adapters, export, padding, plan, surgery, verification
-from worker.engine.architectures import Kind, family, units
+from worker.engine.architectures import family, units
 from worker.engine.plan import Plan
 
+WINDOWS = {"layer_types": ["full_attention", "sliding_attention"]}
 SHAPES: dict[str, dict[str, Any]] = {
     "multi-head": {"num_key_value_heads": 4},
     "grouped queries": {},
@@ -27,7 +29,20 @@ SHAPES: dict[str, dict[str, Any]] = {
     "untied": {"tie_word_embeddings": False},
     "biases": {"attention_bias": True, "mlp_bias": True},
     "host switch": {"num_attention_heads": 8, "num_key_value_heads": 4},
-    "mistral": {"model_type": "mistral", "architectures": ["MistralForCausalLM"], "sliding_window": None},
+    "host switch with biases": {"num_attention_heads": 8, "num_key_value_heads": 4, "attention_bias": True},
+    **{family: {"model_type": family} for family in FAMILIES if family != "llama"},
+    "mistral without window": {"model_type": "mistral", "sliding_window": None},
+    "qwen2 host switch": {"model_type": "qwen2", "num_attention_heads": 8, "num_key_value_heads": 4},
+    "qwen2 with windows": {"model_type": "qwen2", "use_sliding_window": True, "sliding_window": 8, **WINDOWS},
+    "qwen3 with biases": {"model_type": "qwen3", "attention_bias": True, "use_sliding_window": True, **WINDOWS},
+    "glm without biases": {"model_type": "glm", "attention_bias": False, "tie_word_embeddings": False},
+    "phi3 with a window": {"model_type": "phi3", "sliding_window": 8, "tie_word_embeddings": False},
+    "gemma2 with biases": {"model_type": "gemma2", "attention_bias": True, "head_dim": 12},
+    "opt that normalises afterwards": {"model_type": "opt", "do_layer_norm_before": False},
+    "plain opt": {"model_type": "opt", "word_embed_proj_dim": 32, "enable_bias": False},
+    "gpt_neox in series": {"model_type": "gpt_neox", "use_parallel_residual": False, "tie_word_embeddings": False},
+    "gpt_neox without attention bias": {"model_type": "gpt_neox", "attention_bias": False},
+    "gpt2 of the usual width": {"model_type": "gpt2", "n_inner": None, "tie_word_embeddings": False},
 }
 
 
@@ -40,10 +55,11 @@ def cut_case(request: pytest.FixtureRequest) -> Any:
     """A random model with trained-looking adapters, and a random plan for it."""
     fields = request.param
     model, shape = random_model(**fields)
-    groups = max(1, shape.kv_heads - 1)
+    possible = [groups for groups in range(1, shape.kv_heads + 1) if shape.holds(groups * shape.group)]
+    fewer = [groups for groups in possible if groups < shape.kv_heads] or possible
     generator = torch.Generator().manual_seed(1)
-    scores = {kind: torch.rand(shape.layers, units(shape, kind), generator=generator) for kind in Kind}
-    chosen = plan.narrow(Plan.dense(shape), scores, widths.alike(shape, Widths(groups, 24)))
+    scores = {kind: torch.rand(shape.layers, units(shape, kind), generator=generator) for kind in family(shape).kinds}
+    chosen = plan.narrow(Plan.dense(shape), scores, widths.alike(shape, Widths(fewer[-1], 24)))
     adapters.attach(model, family(shape), LoraSpec(dropout=0.0), seed=0)
     for name, parameter in model.named_parameters():
         if "lora_B" in name:
@@ -70,7 +86,7 @@ def test_masked_equals_sliced_and_the_count_is_the_plans(cut_case: Any) -> None:
     sliced = cut_merged_and_assembled(model, shape, chosen)
 
     assert (verification.answers(sliced, ids_BT) - masked_BTV).abs().max() <= 1e-5
-    assert sum(p.numel() for p in sliced.parameters()) == shape.parameters - chosen.removed(shape)
+    assert sum(p.numel() for p in sliced.parameters()) == widths.stored_parameters(shape, chosen.layout)
     assert shape.parameters - chosen.removed(shape) < shape.parameters
 
 
@@ -89,18 +105,17 @@ def test_written_and_reloaded_by_stock_classes(cut_case: Any, tmp_path: Path) ->
     assert torch.equal(written, uncached)
 
 
+def first_groups(shape: ModelShape, count: int) -> Plan:
+    """The plan that keeps the first KV groups of every layer."""
+    return Plan(tuple(replace(layer, kv_groups=tuple(range(count))) for layer in Plan.dense(shape).layers))
+
+
 def test_llama_whose_heads_do_not_divide_its_hidden_size_is_hosted_as_mistral() -> None:
     model, shape = random_model(num_attention_heads=8, num_key_value_heads=4)
-    config = export.stock_config(model.config, shape, first_units(shape, groups=3))
+    config = export.stock_config(model.config, shape, first_groups(shape, 3))
     assert (config.model_type, config.num_attention_heads, config.head_dim) == ("mistral", 6, 8)
     assert config.sliding_window is None
-    assert export.stock_config(model.config, shape, first_units(shape, groups=2)).model_type == "llama"
-
-
-def first_units(shape: ModelShape, groups: int) -> Plan:
-    """The plan that keeps the first KV groups of each layer, and all of the FFN."""
-    dense = Plan.dense(shape)
-    return Plan(tuple(replace(layer, kv_groups=layer.kv_groups[:groups]) for layer in dense.layers))
+    assert export.stock_config(model.config, shape, first_groups(shape, 2)).model_type == "llama"
 
 
 def test_the_dense_plan_changes_nothing_bit_for_bit() -> None:
@@ -157,11 +172,10 @@ def _forget_gradients_of_removed(model: PreTrainedModel, shape: ModelShape, chos
     for block, layer in zip(family(shape).layers(model), chosen.layers, strict=True):
         for member in family(shape).members:
             gone = sorted(set(range(units(shape, member.kind))) - set(layer.kept(member.kind)))
+            places = torch.tensor(member.places(shape, units(shape, member.kind), gone), dtype=torch.long)
             for parameter, axis in adapters.parameters(block, member):
                 if parameter.grad is not None:
-                    parameter.grad.index_fill_(
-                        axis, torch.tensor(plan.channels(gone, member.channels(shape)), dtype=torch.long), 0
-                    )
+                    parameter.grad.index_fill_(axis, places, 0)
 
 
 def test_the_shape_counts_what_the_model_has() -> None:
@@ -171,7 +185,7 @@ def test_the_shape_counts_what_the_model_has() -> None:
         linear = sum(
             p.numel()
             for name, p in model.named_parameters()
-            if any(f".{member.name}." in name for member in family(shape).members)
+            if any(f".{path}." in name for path in family(shape).linear)
         )
         assert shape.block_parameters == linear
         assert widths.removed(shape, widths.dense(shape)) == 0

@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 from jobs.shapes import ModelShape
-from worker.engine.architectures import Kind, units
+from worker.engine.architectures import family, units
 from worker.engine.plan import Plan, Scores
 from worker.engine.scores.scorer import Scorer
 
@@ -18,7 +18,8 @@ class Chance(Scorer):
         generator = torch.Generator().manual_seed(seed)
         device = next(model.parameters()).device
         self._drawn = {
-            kind: torch.rand(shape.layers, units(shape, kind), generator=generator).to(device) for kind in Kind
+            kind: torch.rand(shape.layers, units(shape, kind), generator=generator).to(device)
+            for kind in family(shape).kinds
         }
 
     def take(self, plan: Plan) -> Scores:

@@ -56,7 +56,15 @@ def weight_sums(adapted: Adapted, axis: Literal[0, 1], *, norm: Norm) -> Tensor:
 
 def by_unit(channel_C: Tensor, member: Member, shape: ModelShape) -> Tensor:
     """(U,): the sum over the channels of each unit."""
-    return channel_C.view(-1, member.channels(shape)).sum(dim=1)
+    return _added(by_part(channel_C, member, shape))
+
+
+def by_part(channel_C: Tensor, member: Member, shape: ModelShape) -> list[Tensor]:
+    """The same for each part of a fused matrix by itself, (U,) each."""
+    runs = member.runs(shape)
+    count = len(channel_C) // sum(runs)
+    parts = channel_C.split([count * run for run in runs])
+    return [part.view(count, run).sum(dim=1) for part, run in zip(parts, runs, strict=True)]
 
 
 def _sums(entries_oI: Tensor, along: int, norm: Norm) -> Tensor:

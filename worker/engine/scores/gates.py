@@ -8,4 +8,4 @@ from worker.engine.architectures import Family, Kind
 def of(model: nn.Module, family: Family) -> dict[Kind, list[nn.Module]]:
     """The gates of a bare `...ForCausalLM` by kind, one per block that it has now."""
     blocks = list(family.layers(model))
-    return {kind: [block.get_submodule(family.gate(kind).path) for block in blocks] for kind in Kind}
+    return {kind: [block.get_submodule(family.gate(kind).path) for block in blocks] for kind in family.kinds}

@@ -45,20 +45,21 @@ class LoraGradient(Scorer):
             LossNotFinite: a gradient is missing.
         """
         blocks = list(self._family.layers(self._model))
-        scores = {kind: [combined(self._members(block, kind)) for block in blocks] for kind in Kind}
+        scores = {kind: [combined(self._members(block, kind)) for block in blocks] for kind in self._family.kinds}
         return comparison.of_one_length(scores)
 
     def _members(self, block: nn.Module, kind: Kind) -> list[Tensor]:
-        """What each matrix of a kind says, (U,) each."""
+        """What each matrix of a kind says, (U,) each; the parts of a fused one speak for themselves."""
         return [
-            unit_scores(
+            score_U
+            for member in self._family.of(kind)
+            for score_U in unit_scores(
                 adapters.read(block, member),
                 adapters.gradients(block, member),
                 member,
                 shape=self._shape,
                 norm=self._norm,
             )
-            for member in self._family.of(kind)
         ]
 
 
@@ -71,9 +72,9 @@ def combined(members: Sequence[Tensor]) -> Tensor:
     return torch.stack(normalised).sum(dim=0) * torch.stack(lengths).mean()
 
 
-def unit_scores(adapted: Adapted, gradients: Factors, member: Member, shape: ModelShape, *, norm: Norm) -> Tensor:
-    """(U,) float32: the importance of each unit as this one matrix sees it."""
-    return entries.by_unit(channel_scores(adapted, gradients, member.axis, norm=norm), member, shape)
+def unit_scores(adapted: Adapted, gradients: Factors, member: Member, shape: ModelShape, *, norm: Norm) -> list[Tensor]:
+    """(U,) float32 per part of a matrix: the importance of each unit as this part sees it."""
+    return entries.by_part(channel_scores(adapted, gradients, member.axis, norm=norm), member, shape)
 
 
 def channel_scores(

@@ -26,7 +26,9 @@ class Magnitude(Scorer):
     @torch.no_grad()
     def take(self, plan: Plan) -> Scores:
         blocks = list(self._family.layers(self._model))
-        return comparison.of_one_length({kind: [self._layer(block, kind) for block in blocks] for kind in Kind})
+        return comparison.of_one_length(
+            {kind: [self._layer(block, kind) for block in blocks] for kind in self._family.kinds}
+        )
 
     def _layer(self, block: nn.Module, kind: Kind) -> Tensor:
         matrices = [self._member(block, member) for member in self._family.of(kind)]

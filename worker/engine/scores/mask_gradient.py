@@ -18,7 +18,7 @@ from worker.engine.architectures import Family
 from worker.engine.plan import Plan, Scores
 from worker.engine.scores import comparison, entries, gates, processes
 from worker.engine.scores.scorer import Scorer
-from worker.engine.scores.watching import watch_input
+from worker.engine.scores.watching import Sequences, watch_input
 
 Order = Literal["fisher", "first"]
 
@@ -38,7 +38,9 @@ class MaskGradient(Scorer):
         self._family = family
         self._order = order
         self._sums: dict[nn.Module, Tensor] = {}
-        self._hooks = [
+        self._sequences = Sequences(model)
+        self._hooks = [self._sequences.hook]
+        self._hooks += [
             watch_input(gate, partial(self._add, gate, family.gate(kind).channels(shape)))
             for kind, layers in gates.of(model, family).items()
             for gate in layers
@@ -55,8 +57,8 @@ class MaskGradient(Scorer):
         for hook in self._hooks:
             hook.remove()
 
-    def _add(self, gate: nn.Module, run: int, hidden_BTI: Tensor, gradient_BTI: Tensor) -> None:
-        gradient_BU = mask_gradients(hidden_BTI, gradient_BTI, run)
+    def _add(self, gate: nn.Module, run: int, hidden: Tensor, gradient: Tensor) -> None:
+        gradient_BU = mask_gradients(self._sequences.apart(hidden), self._sequences.apart(gradient), run)
         sums_U = gradient_BU.square().sum(dim=0) if self._order == "fisher" else gradient_BU.sum(dim=0)
         self._sums[gate] = self._sums[gate] + sums_U if gate in self._sums else sums_U
 

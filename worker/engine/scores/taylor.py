@@ -19,7 +19,7 @@ from worker.engine.plan import Plan, Scores
 from worker.engine.scores import comparison, entries, processes
 from worker.engine.scores.entries import Norm
 from worker.engine.scores.scorer import Scorer
-from worker.engine.scores.watching import watch_layer
+from worker.engine.scores.watching import Sequences, watch_layer
 
 
 class Taylor(Scorer):
@@ -39,7 +39,9 @@ class Taylor(Scorer):
         self._shape = shape
         self._norm = norm
         self._sums: dict[tuple[nn.Module, Kind], Tensor] = {}
-        self._hooks = [
+        self._sequences = Sequences(model)
+        self._hooks = [self._sequences.hook]
+        self._hooks += [
             watch_layer(block.get_submodule(member.path), partial(self._add, block, member))
             for block in family.layers(model)
             for member in family.members
@@ -47,21 +49,22 @@ class Taylor(Scorer):
 
     def take(self, plan: Plan) -> Scores:
         blocks = list(self._family.layers(self._model))
-        found = iter(processes.summed([self._sums[block, kind] for kind in Kind for block in blocks]))
+        found = iter(processes.summed([self._sums[block, kind] for kind in self._family.kinds for block in blocks]))
         self._sums.clear()
-        return comparison.of_one_length({kind: [next(found) for _ in blocks] for kind in Kind})
+        return comparison.of_one_length({kind: [next(found) for _ in blocks] for kind in self._family.kinds})
 
     def close(self) -> None:
         for hook in self._hooks:
             hook.remove()
 
-    def _add(self, block: nn.Module, member: Member, hidden_BTI: Tensor, gradient_BTO: Tensor) -> None:
+    def _add(self, block: nn.Module, member: Member, hidden: Tensor, gradient: Tensor) -> None:
         def taylor(part: slice) -> Iterator[Tensor]:
             weight_oI = adapted.rows(part)
             for hidden_TI, gradient_TO in zip(hidden_BTI, gradient_BTO, strict=True):
                 slope_oI = gradient_TO[:, part].T @ hidden_TI.to(gradient_TO.dtype)
                 yield slope_oI.to(torch.promote_types(slope_oI.dtype, torch.float32)).mul_(weight_oI)
 
+        hidden_BTI, gradient_BTO = self._sequences.apart(hidden), self._sequences.apart(gradient)
         adapted = adapters.read(block, member)
         chunk = entries.rows_at_once(adapted.size[1], adapted.device)
         channels = entries.channel_sums(taylor, adapted.size, member.axis, norm=self._norm, chunk=chunk)

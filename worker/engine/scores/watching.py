@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
+from transformers import PreTrainedModel
 
 Seen = Callable[[Tensor, Tensor], None]
 """Called in the backward pass with a tensor that passed and a gradient, for each micro-batch."""
@@ -50,3 +51,20 @@ def watch_layer(layer: nn.Module, seen: Seen) -> RemovableHandle:
         return _Watched.apply(output, inputs[0], seen) if output.requires_grad else None
 
     return layer.register_forward_hook(after)
+
+
+class Sequences:
+    """How many sequences a model reads at once: OPT's FFN sees the tokens of all of them in one row."""
+
+    def __init__(self, model: nn.Module) -> None:
+        """`model` is a bare `...ForCausalLM`."""
+        assert isinstance(model, PreTrainedModel)
+        self._count = 0
+        self.hook = model.get_input_embeddings().register_forward_pre_hook(self._read)
+
+    def _read(self, _: nn.Module, inputs: tuple[Any, ...]) -> None:
+        self._count = len(inputs[0])
+
+    def apart(self, tokens: Tensor) -> Tensor:
+        """(B, T, C) of what is that already, or all in one row."""
+        return tokens if tokens.dim() == 3 else tokens.unflatten(0, (self._count, -1))

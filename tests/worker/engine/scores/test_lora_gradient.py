@@ -52,9 +52,9 @@ def test_a_hand_computed_score() -> None:
 
 def test_units_sum_their_channels() -> None:
     _, shape = random_model()  # two KV heads of 8 channels, shared by two query heads each
-    query = next(member for member in LLAMA.members if member.name == "q_proj")
+    query = next(member for member in LLAMA.members if member.path.endswith("q_proj"))
     weight_OI, adapted, gradients = random_matrix(rows=32, columns=32)
-    found = unit_scores(adapted, gradients, query, shape, norm="l1")
+    (found,) = unit_scores(adapted, gradients, query, shape, norm="l1")
     by_hand = reference(weight_OI, adapted, gradients, 0, "l1").view(2, 16).sum(dim=1)
     torch.testing.assert_close(found.double(), by_hand, rtol=1e-5, atol=0)
 
