@@ -8,7 +8,7 @@ Legend: B windows in a batch, T tokens, D hidden channels, S kept input channels
 """
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any, Literal
 
@@ -96,9 +96,10 @@ class _Mending:
         """Correct the gates' frozen weights one after the other; the block has been cut."""
         for number, gate in enumerate(self._gates):
             moments: Moments | None = None
-            with _watched(self._block, self._gates[: number + 1]) as seen:
+            with _watched(self._block, self._gates[: number + 1], stop=True) as seen:
                 for batch in range(len(self._now.hidden)):
-                    self._now.run(self._index, batch)
+                    with suppress(_Reached):
+                        self._now.run(self._index, batch)
                     inputs_NS, errors_NO = seen[gate][0].flatten(0, -2), self._errors(batch, seen).flatten(0, -2)
                     moments = moments or Moments(inputs_NS.shape[1], errors_NO.shape[1], inputs_NS.device)
                     with torch.autocast(inputs_NS.device.type, enabled=False):
@@ -120,12 +121,18 @@ class _Mending:
         return own_BTD + self._pull * behind_BTD
 
 
+class _Reached(Exception):
+    """The last gate that is watched has answered; what comes behind it need not be computed."""
+
+
 @contextmanager
-def _watched(block: nn.Module, gates: Sequence[Member]) -> Iterator[Seen]:
+def _watched(block: nn.Module, gates: Sequence[Member], *, stop: bool = False) -> Iterator[Seen]:
     seen: Seen = {}
 
     def see(gate: Member, module: nn.Module, arguments: tuple[Any, ...], answer: Tensor) -> None:
         seen[gate] = arguments[0], answer
+        if stop and gate is gates[-1]:
+            raise _Reached
 
     hooks = [block.get_submodule(gate.path).register_forward_hook(partial(see, gate)) for gate in gates]
     try:
