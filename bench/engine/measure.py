@@ -55,7 +55,11 @@ def _at_half(given: Material, results: Path) -> Iterator[Figure]:
 
 def _speed(given: Material, results: Path) -> Iterator[Figure]:
     cut, masked = (
-        run(f"speed_{when}", recipe(given, given.twin, "50.6", {**SHORT, "schedule": {"cut": when}}), results)
+        run(
+            f"speed_{when}",
+            recipe(given, given.twin, "50.6", {**SHORT, "schedule": {"cut": when}}, windows=2),
+            results,
+        )
         for when in ("every_event", "after_training")
     )
     faster = masked.training_seconds / cut.training_seconds

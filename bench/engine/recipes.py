@@ -8,8 +8,8 @@ from bench.engine.material import Material
 
 Recipe = dict[str, Any]
 
-STEPS, BATCH, TOKENS = 100, 4, 256
-SCHEDULE = {"steps": STEPS, "batch_size": BATCH, "sequence_length": TOKENS}
+STEPS, BATCH, MICRO_BATCH, TOKENS = 100, 4, 2, 256
+SCHEDULE = {"steps": STEPS, "batch_size": BATCH, "micro_batch_size": MICRO_BATCH, "sequence_length": TOKENS}
 TRAIN = {"learning_rate": 1e-3, "learning_rate_schedule": "linear", "precision": "bfloat16", **SCHEDULE}
 
 REMOVED = {"50.6": 0.49407, "58.3": 0.417, "80": 0.2}
@@ -25,7 +25,7 @@ GUIDED: Method = {
     **STRICT,
     "score": {"criterion": "lora_gradient"},
     "schedule": {"prune_every_steps": 5},
-    "reconstruction": {"tokens_per_channel": 16},
+    "reconstruction": {"tokens_per_channel": 8},
 }
 """The method by its own name: guided by the gradients of the adapters, in several cuts."""
 
@@ -56,6 +56,7 @@ def recipe(
     method: Method,
     *,
     seed: int = 42,
+    windows: int = 40,
     benchmark: bool = False,
     finetuned_reference: bool = False,
 ) -> Recipe:
@@ -73,7 +74,7 @@ def recipe(
         "evaluation": {
             "dataset": {"source": "local", "path": str(material.test)},
             "window": 512,
-            "max_windows": 40,
+            "max_windows": windows,
             "finetuned_reference": finetuned_reference,
             "agreement": False,
             "benchmark": benchmark,
