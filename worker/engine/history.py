@@ -22,7 +22,7 @@ class PruneEvent(BaseModel):
 
     step: int = Field(description="Number of the step.")
     sparsity: float = Field(description="Part of the block parameters that is gone since.")
-    layers: int | None = Field(None, description="Layers that stay; null where none can go.")
+    layers: int = Field(description="Layers that stay.")
     kv_groups: int = Field(description="KV groups that the widest layer keeps.")
     ffn_channels: int = Field(description="FFN channels that the widest layer keeps.")
 

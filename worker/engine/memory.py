@@ -1,5 +1,7 @@
 """How much memory a model needs at work: its weights, and the most that is allocated beside them."""
 
+import ctypes
+import gc
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,7 +19,8 @@ def peak_bytes(model: PreTrainedModel, work: Callable[[], object]) -> int | None
     """The weights of `model`, and what `work` needs beside all that is in memory before it.
 
     On CUDA what tensors need, exactly; on a CPU the growth of the process, or None where its peak cannot be asked for
-    (it can on Linux). The first call in a process counts what libraries allocate once: call `work` before.
+    (it can on Linux). What libraries allocate once counts with
+    the first call in a process: warm up before.
     """
     beside = _on_accelerator(model.device, work) if model.device.type == "cuda" else _on_host(work)
     return None if beside is None else weight_bytes(model) + max(0, beside)
@@ -33,6 +36,7 @@ def _on_accelerator(device: torch.device, work: Callable[[], object]) -> int:
 
 
 def _on_host(work: Callable[[], object]) -> int | None:
+    _return_free_pages()
     try:
         (_PROCESS / "clear_refs").write_text(_RESET_PEAK)
         before = _resident("VmHWM")
@@ -40,6 +44,14 @@ def _on_host(work: Callable[[], object]) -> int | None:
         return _resident("VmHWM") - before
     except OSError:
         return None
+
+
+def _return_free_pages() -> None:
+    """What the C library keeps for later would hide what the work takes again (malloc_trim(3), of glibc alone)."""
+    gc.collect()
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
 
 
 def _resident(field: str) -> int:

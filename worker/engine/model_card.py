@@ -1,12 +1,17 @@
 """The model card: what a reader of the published repository sees first."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import yaml
 
+from jobs.outline import Change
+from jobs.outline import Plan as Outline
 from jobs.sources import HubModel
 from jobs.specs import JobSpec
+from worker.engine import comparison_table
 from worker.engine.base_models import BaseModel
+from worker.engine.report import Report
 
 LOADING = """\
 ```python
@@ -15,43 +20,68 @@ model, tokenizer = AutoModelForCausalLM.from_pretrained(FOLDER), AutoTokenizer.f
 ```"""
 
 
-def text(spec: JobSpec, base: BaseModel, summary: dict[str, Any]) -> str:
-    """Markdown with the front matter that hubs read."""
-    plan = summary["plan"]
+def title(spec: JobSpec, base: BaseModel) -> str:
+    """The result's name."""
+    return spec.name or f"{base.name}, pruned"
+
+
+def text(spec: JobSpec, base: BaseModel, report: Report) -> str:
+    """Markdown with the front matter that hubs read; the pictures it shows lie beside it."""
+    plan = report.plan
     return "\n".join(
         [
             _front_matter(spec, base),
-            f"# {spec.name or base.name + ', pruned'}",
+            f"# {title(spec, base)}",
             "",
-            f"{base.name} with {summary['achieved_ratio']:.1%} of its block parameters removed "
-            f"({summary['requested_ratio']:.1%} asked) by LoRA fine-tuning with iterative structured pruning. "
-            f"A stock checkpoint: {_of(plan['query_heads'])} attention heads, {_of(plan['kv_heads'])} KV heads and "
-            f"{_of(plan['ffn'])} FFN channels in each of {plan['layers']} layers.",
+            f"{base.name} with {report.achieved_ratio:.1%} of its block parameters removed "
+            f"({report.requested_ratio:.1%} asked) by LoRA fine-tuning with iterative structured pruning. "
+            f"A stock checkpoint: {_widths(plan)}.",
             "",
             "## Before and after",
             "",
-            *_table(summary),
+            "![Size, speed and quality of the dense and the pruned model](report_comparison.png)",
             "",
-            _protocol(summary),
+            *_table(report),
+            "",
+            *_protocol(report),
+            "",
+            "## Training",
+            "",
+            "![Training loss and sparsity over the steps, with the cuts](report_training.png)",
+            "",
+            "## What is kept",
+            "",
+            "![KV groups and FFN channels that each layer keeps](report_units.png)",
             "",
             "## Loading",
             "",
             LOADING,
             "",
-            f"Reloaded in a clean process with transformers {summary['loads_with']['transformers']}, without remote "
-            f"code: the largest difference of a logit was {summary['max_abs_logit_difference']:.2g}.",
+            f"Reloaded in a clean process with transformers {report.loads_with.transformers}, without remote "
+            f"code: the largest difference of a logit was {report.max_abs_logit_difference:.2g}.",
             "",
             "## Making it again",
             "",
-            "`recipe.yaml` holds the whole request: `prunery submit recipe.yaml`. "
-            "`compression_report.json` holds every number, the loss curve and the kept units.",
+            "`recipe.yaml` holds the whole request: `prunery submit recipe.yaml`. `report.html` shows, and "
+            "`compression_report.json` holds every number, the course of the training and the kept units.",
             "",
         ]
     )
 
 
-def _of(change: dict[str, int]) -> str:
-    return f"{change['after']} of {change['before']}"
+def _widths(plan: Outline) -> str:
+    layers = f"{plan.layers} layers"
+    if plan.layers_removed:
+        layers += f" ({plan.layers_removed} of {plan.layers + plan.layers_removed} are gone)"
+    widest = "" if plan.per_layer is None else "the widest of them, to which the others are padded with zeros: "
+    return (
+        f"{layers}; {widest or 'in each '}{_of(plan.query_heads)} attention heads, {_of(plan.kv_heads)} KV heads and "
+        f"{_of(plan.ffn)} FFN channels"
+    )
+
+
+def _of(change: Change) -> str:
+    return f"{change.after} of {change.before}"
 
 
 def _front_matter(spec: JobSpec, base: BaseModel) -> str:
@@ -63,32 +93,27 @@ def _front_matter(spec: JobSpec, base: BaseModel) -> str:
     return f"---\n{yaml.safe_dump(fields, sort_keys=False)}---\n"
 
 
-def _table(summary: dict[str, Any]) -> list[str]:
-    dense, pruned, finetuned = summary["dense"], summary["pruned"], summary["dense_finetuned"]
-    rows = [
-        ("parameters", f"{dense['parameters']:,}", "", f"{pruned['parameters']:,}"),
-        ("bytes on disk", f"{dense['bytes']:,}", "", f"{pruned['bytes']:,}"),
-        (
-            "perplexity",
-            f"{dense['perplexity']:.2f}",
-            f"{finetuned['perplexity']:.2f}" if finetuned else "not measured",
-            f"{pruned['perplexity']:.2f}",
-        ),
-    ]
-    if dense["prefill_tokens_per_second"] is not None:
-        for title, key in (("prefill", "prefill_tokens_per_second"), ("decode", "decode_tokens_per_second")):
-            rows.append((f"{title}, tokens/s", f"{dense[key]:,.0f}", "", f"{pruned[key]:,.0f}"))
-    return [
-        "| | dense | dense, fine-tuned alike | pruned |",
-        "|---|---|---|---|",
-        *(f"| {' | '.join(row)} |" for row in rows),
-    ]
+def _table(report: Report) -> Iterator[str]:
+    yield "| | dense | dense, fine-tuned alike | pruned | pruned against dense |"
+    yield "|---|--:|--:|--:|--:|"
+    for line in (*comparison_table.figures(report), *comparison_table.tasks(report)):
+        yield f"| {line.name} | {line.dense} | {line.finetuned} | {line.pruned} | {line.change} |"
 
 
-def _protocol(summary: dict[str, Any]) -> str:
-    protocol = summary["perplexity_protocol"]
-    return (
-        f"Perplexity on {protocol['windows']} windows of {protocol['window_tokens']} tokens ({protocol['text']}); "
-        f"stride: {protocol['stride']}; begin of text: {protocol['begin_of_text']}; in {protocol['dtype']}. "
-        "Speeds at batch size 1, medians of runs in turns on one machine."
-    )
+def _protocol(report: Report) -> Iterator[str]:
+    for protocol in (report.perplexity_protocol, *(found.protocol for found in report.perplexities)):
+        yield (
+            f"Perplexity {protocol.name}: {protocol.windows} windows of {protocol.window_tokens} tokens "
+            f"({protocol.text}); stride: {protocol.stride}; begin of text: {protocol.begin_of_text}; "
+            f"in {protocol.dtype}."
+        )
+    if report.agreement is not None:
+        yield (
+            f"On the held-out text both models find the same next token likeliest at {report.agreement.top1:.1%} of "
+            f"{report.agreement.tokens:,} tokens; KL(dense ‖ pruned) is {report.agreement.kl_mean:.3f} nats on average."
+        )
+    if report.benchmark is not None:
+        yield (
+            f"Speeds at batch size {report.benchmark.batch_size}, medians of {report.benchmark.rounds} runs in turns "
+            f"on one machine ({report.benchmark.device})."
+        )

@@ -88,7 +88,7 @@ class Reporter:
             ffn_channels=widest.ffn,
         )
         self.history.prunes.append(event)
-        self._emit({"type": "prune", **event.model_dump(exclude_none=True)})
+        self._emit({"type": "prune", **event.model_dump()})
 
     def held_out(self, model: Literal["dense_finetuned", "pruned"], perplexity: float) -> None:
         """The perplexity of a model on the held-out windows was taken."""

@@ -1,6 +1,7 @@
 """A whole job of the engine on a small real model, and each bad model it must refuse by name."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ def spec_for(model: Path, text: Path, **fields: Any) -> JobSpec:
         "type": "lora_prune",
         "ratio": 0.25,
         "round_ffn_to": 4,
-        "train": {"steps": 12, "batch_size": 4, "sequence_length": 64, "learning_rate": 3e-3},
+        "train": {"steps": 12, "batch_size": 4, "sequence_length": 64, "learning_rate": 1e-3},
         "schedule": {"warmup_fraction": 0.1, "cooldown_fraction": 0.5, "prune_every_steps": 2},
     } | fields.pop("method", {})
     return JobSpec.model_validate(
@@ -79,7 +80,11 @@ def test_what_was_asked_for_is_what_is_in_the_folder(done: Result) -> None:
 def test_the_folder_is_complete_and_tells_how_it_was_made(done: Result) -> None:
     summary, events, folder = done
     names = {path.name for path in folder.iterdir()}
-    assert {"config.json", "model.safetensors", "tokenizer.json", "README.md", "recipe.yaml"} <= names
+    assert {"config.json", "model.safetensors", "tokenizer.json", "README.md", "recipe.yaml", "report.html"} <= names
+    card = (folder / "README.md").read_text()
+    pictures = re.findall(r"!\[[^]]+\]\((.+)\)", card)
+    assert len(pictures) == 3
+    assert all((folder / name).read_bytes().startswith(b"\x89PNG") for name in pictures)
     report = json.loads((folder / "compression_report.json").read_text())
     assert {key: value for key, value in report.items() if key in summary} == summary
     (further,) = report["perplexities"]

@@ -1,12 +1,130 @@
-"""The report's published form."""
+"""The report's published form, and what is drawn from it."""
 
+import json
+import re
 from pathlib import Path
+from typing import Any
 
-from worker.engine import report
+import numpy as np
+import pytest
+
+from worker.engine import report, report_page, training_picture, units_picture
+from worker.engine.report import Report
 
 PUBLISHED = Path(__file__).parents[3] / "docs" / "compression_report.schema.json"
+
+
+def finished(**fields: Any) -> Report:
+    """A report of four layers, one of which is gone, the others unequal; little was measured."""
+    change = {"before": 4, "after": 3}
+    figures = {
+        "parameters": 1000,
+        "stored_parameters": 1000,
+        "bytes": 4000,
+        "perplexity": 9.5,
+        "prefill_tokens_per_second": None,
+        "decode_tokens_per_second": None,
+        "prefill_seconds": None,
+        "decode_seconds_per_token": None,
+        "peak_bytes": None,
+    }
+    protocol = {
+        "name": "held_out",
+        "text": "somewhere",
+        "windows": 2,
+        "window_tokens": 8,
+        "predicted_tokens": 14,
+        "stride": "none",
+        "begin_of_text": "none per window",
+        "dtype": "float32",
+        "tokenizer": "Tokenizer",
+        "adds_begin_of_text": False,
+    }
+    whole = {
+        "base_model": {"name": "<b>base</b>", "revision": None, "licence": None},
+        "method": "lora_prune",
+        "requested_ratio": 0.3,
+        "achieved_ratio": 0.31,
+        "plan": {
+            "layers": 3,
+            "layers_removed": 1,
+            "query_heads": change,
+            "kv_heads": change,
+            "ffn": {"before": 1000, "after": 700},
+            "parameters": change,
+            "block_parameters": change,
+            "ratio": 0.31,
+        },
+        "dense": figures,
+        "dense_finetuned": None,
+        "pruned": figures,
+        "perplexity_change": 0.0,
+        "perplexity_protocol": protocol,
+        "perplexities": [],
+        "agreement": None,
+        "tasks": {},
+        "benchmark": None,
+        "merged_logit_difference": 0.0,
+        "max_abs_logit_difference": 0.0,
+        "loads_with": {"transformers": "5", "torch": "2", "greedy_tokens": 8},
+        "versions": {"python": "3"},
+        "samples": [{"prompt": "<script>", "dense": "a", "pruned": "b"}],
+        "seconds": {},
+        "history": {
+            "steps": [
+                {"step": number, "phase": phase, "loss": 3.0 - number / 100, "sparsity": sparsity}
+                for number, (phase, sparsity) in enumerate(
+                    [("reference_tuning", 0.0)] * 3 + [("scoring", 0.0)] * 2 + [("pruning", 0.31)], start=1
+                )
+            ],
+            "prunes": [{"step": 6, "sparsity": 0.31, "layers": 3, "kv_groups": 3, "ffn_channels": 700}],
+        },
+        "kept": [
+            {"index": 0, "kv_groups": [0, 1, 2, 3], "ffn_channels": list(range(1000))},
+            {"index": 1, "kv_groups": [2], "ffn_channels": list(range(0, 1000, 2))},
+            {"index": 3, "kv_groups": [0, 3], "ffn_channels": list(range(100))},
+        ],
+    }
+    return Report.model_validate(whole | fields)
 
 
 def test_the_published_schema_is_that_of_the_code() -> None:
     renew = "renew it: python -m worker.engine.report > docs/compression_report.schema.json"
     assert PUBLISHED.read_text(encoding="utf-8") == report.schema(), renew
+    assert finished().summary().keys() == json.loads(report.schema())["properties"].keys() - report.LONGEST
+
+
+def test_the_page_holds_all_it_shows_and_what_it_is_told_is_only_text() -> None:
+    page = report_page.text(finished(), "a <i>title</i>")
+    assert "&lt;b&gt;base&lt;/b&gt;" in page
+    assert "a &lt;i&gt;title&lt;/i&gt;" in page
+    assert not re.search(r"<(script|link|iframe|b>base|i>title)", page)
+    links = re.findall(r'(?:src|href)="([^"]*)"', page)
+    assert all(link.startswith(("#", "data:")) for link in links)
+    assert re.findall(r"url\((?!#)[^)]*\)", page) == []
+
+
+def test_the_map_of_units_shows_every_layer_of_the_base_model() -> None:
+    figure = units_picture.draw(finished())
+    groups, channels = (axes.images[0].get_array() for axes in figure.axes[:2])
+    assert groups is not None
+    assert channels is not None
+    assert groups.tolist() == [[1, 1, 1, 1], [0, 0, 1, 0], [0, 0, 0, 0], [1, 0, 0, 1]]
+    assert channels.shape == (4, units_picture.COLUMNS)
+    assert channels[0].min() == 1
+    assert channels[1].mean() == pytest.approx(0.5, abs=0.02)
+    assert [patch.get_hatch() for patch in figure.axes[0].patches] == ["xxxx"], "the layer that is gone"
+
+
+def test_a_column_is_the_part_kept_of_its_units() -> None:
+    assert units_picture.cells([1, 3], 4).tolist() == [0, 1, 0, 1]
+    kept = sorted(np.random.default_rng(0).choice(960, 400, replace=False).tolist())
+    assert units_picture.cells(kept, 960).mean() == pytest.approx(400 / 960)
+
+
+def test_both_runs_start_at_their_own_first_step() -> None:
+    losses, sparsity = training_picture.draw(finished()).axes
+    assert [line.get_xdata().tolist() for line in losses.lines if len(line.get_xdata()) == 3] == [[1, 2, 3]] * 2  # type: ignore[union-attr]
+    marks = sparsity.lines[-1]
+    assert (list(marks.get_xdata()), list(marks.get_ydata())) == ([3], [31.0])  # type: ignore[arg-type]
+    assert training_picture.running_mean([1, 2, 3, 4], 2) == [1, 1.5, 2.5, 3.5]
