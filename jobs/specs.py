@@ -25,6 +25,8 @@ class TrainSpec(Spec):
     epochs: float = Field(2.0, gt=0, le=1000)
     learning_rate: float = Field(1e-3, gt=0, le=1)
     learning_rate_schedule: Literal["linear", "cosine", "constant"] = "cosine"
+    learning_rate_warmup_steps: int = Field(0, ge=0, description="Steps in which the learning rate rises from zero.")
+    learning_rate_warmup_fraction: float = Field(0.0, ge=0, lt=1, description="The same as a part of all steps.")
     b_factor_rate: float = Field(
         4.0,
         ge=1,
@@ -47,6 +49,12 @@ class TrainSpec(Spec):
         ge=1,
         description="Optimizer steps between two checkpoints, where they are kept; null: only between training runs.",
     )
+
+    @model_validator(mode="after")
+    def _one_warmup(self) -> Self:
+        if self.learning_rate_warmup_steps and self.learning_rate_warmup_fraction:
+            raise ValueError("learning_rate_warmup_steps and learning_rate_warmup_fraction exclude each other")
+        return self
 
     @model_validator(mode="after")
     def _micro_batch_divides(self) -> Self:
@@ -126,6 +134,19 @@ class ReconstructionSpec(Spec):
     )
 
 
+class DistillationSpec(Spec):
+    """Learning what the dense model believes about each next token, beside the token itself."""
+
+    mode: Literal["off", "online", "cached"] = Field(
+        "off",
+        description="online: the dense model stays in memory, in its own dtype. cached: its likeliest tokens are noted "
+        "on disk before the first cut. Online learns from the whole distribution and needs the memory for it.",
+    )
+    weight: float = Field(0.5, gt=0, le=1, description="The dense model's part of the loss; the text has the rest.")
+    temperature: float = Field(1.0, gt=0, le=20, description="Above 1, what is unlikely counts for more.")
+    top_k: int = Field(64, ge=1, le=4096, description="cached: tokens noted; all others count as one more.")
+
+
 class LoraPruneSpec(Spec, title="LoRAPrune"):
     """LoRA fine-tuning that removes attention heads and FFN channels step by step (arXiv:2305.18403)."""
 
@@ -138,6 +159,7 @@ class LoraPruneSpec(Spec, title="LoRAPrune"):
     schedule: ScheduleSpec = ScheduleSpec()
     score: ScoreSpec = ScoreSpec()
     reconstruction: ReconstructionSpec = ReconstructionSpec()
+    distillation: DistillationSpec = DistillationSpec()
 
 
 MethodSpec = LoraPruneSpec

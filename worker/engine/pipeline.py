@@ -261,6 +261,7 @@ def _task(job: Job, model: PreTrainedModel, probe_BT: Tensor) -> Task:
         seed=job.spec.seed,
         work=job.work,
         reporter=job.reporter,
+        load_dense=lambda: job.base.load(job.base.dtype),
         saving=job.story.saving("pruning"),
     )
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from peft import PeftModel
+from torch import Tensor
 from transformers import (
     PrinterCallback,
     Trainer,
@@ -23,7 +24,9 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from jobs import errors
 from jobs.specs import TrainSpec
 from worker.engine import optimizer
+from worker.engine.distilled_loss import distilled
 from worker.engine.reporter import Reporter
+from worker.engine.teachers import Numbered, Teaching
 from worker.engine.windows import Windows
 
 MICRO_BATCH_TOKENS = 4096
@@ -76,12 +79,14 @@ def train(
     callbacks: Sequence[TrainerCallback] = (),
     saving: Saving | None = None,
     add_state: Callable[[Path], None] = lambda folder: None,
+    teaching: Teaching | None = None,
 ) -> None:
     """Train the adapters in place; the same seed gives the same order of the same windows.
 
     Args:
         saving: to keep checkpoints, and to go on from one: the model must be cut as it was then.
         add_state: writes into a checkpoint what `callbacks` need to go on.
+        teaching: whose beliefs to learn beside the text; without it the loss is the cross-entropy alone.
 
     Raises:
         LossNotFinite: the loss or a gradient became NaN or infinite.
@@ -95,9 +100,10 @@ def train(
     trainer = _Trainer(
         model=model,
         args=_arguments(spec, total_steps(len(windows), spec), seed, folder),
-        train_dataset=windows,
+        train_dataset=windows if teaching is None else Numbered(windows),
         callbacks=[*callbacks, *own],
         spec=spec,
+        teaching=teaching,
     )
     trainer.remove_callback(PrinterCallback)
     resume_from = saving.resume_from if saving is not None else None
@@ -105,11 +111,36 @@ def train(
 
 
 class _Trainer(Trainer):
-    """The Trainer with our optimizer, which it makes when the model is where it will be trained."""
+    """The Trainer with our optimizer, which it makes when the model is where it will be trained, and our loss."""
 
-    def __init__(self, *, spec: TrainSpec, **arguments: Any) -> None:
+    def __init__(self, *, spec: TrainSpec, teaching: Teaching | None, **arguments: Any) -> None:
         super().__init__(**arguments)
         self._spec = spec
+        self._teaching = teaching
+
+    def compute_loss(
+        self,
+        model: torch.nn.Module,
+        inputs: dict[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: Tensor | int | None = None,
+    ) -> Any:
+        """The Trainer's own, or the distilled one, over all learned tokens of the step as the Trainer's is."""
+        if self._teaching is None:
+            return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+        assert num_items_in_batch is not None
+        outputs = model(input_ids=inputs["input_ids"], use_cache=False)
+        loss = distilled(
+            outputs.logits,
+            inputs["input_ids"],
+            inputs["labels"],
+            num_items_in_batch,
+            self._teaching.ask,
+            self._teaching.mix,
+            inputs["number"],
+        )
+        loss = loss * self.accelerator.num_processes  # whose gradients are averaged
+        return (loss, outputs) if return_outputs else loss
 
     def create_optimizer(self, model: torch.nn.Module | None = None) -> torch.optim.Optimizer:
         if self.optimizer is None:
@@ -127,7 +158,10 @@ def _arguments(spec: TrainSpec, steps: int, seed: int, folder: Path) -> Training
         per_device_train_batch_size=size,
         gradient_accumulation_steps=spec.batch_size // size,
         learning_rate=spec.learning_rate,
-        lr_scheduler_type=spec.learning_rate_schedule,
+        lr_scheduler_type="constant_with_warmup"
+        if spec.learning_rate_schedule == "constant"
+        else spec.learning_rate_schedule,
+        warmup_steps=spec.learning_rate_warmup_steps or spec.learning_rate_warmup_fraction,
         weight_decay=spec.weight_decay,
         max_grad_norm=spec.max_grad_norm,
         bf16=uses_bfloat16(spec),

@@ -103,6 +103,7 @@ def prune(
             seed=0,
             work=work,
             reporter=reporter,
+            load_dense=lambda: base.load(torch.float32),
             saving=told.saving("pruning"),
         ),
         spec,

@@ -10,6 +10,7 @@ least squares.
 
 from jobs.specs import LoraPruneSpec
 from worker.engine import adapters, scores, training, verification
+from worker.engine.methods import teachers
 from worker.engine.methods.outcome import Outcome, Task
 from worker.engine.pruning import IterativePruning
 
@@ -17,6 +18,7 @@ from worker.engine.pruning import IterativePruning
 def run(task: Task, spec: LoraPruneSpec) -> Outcome:
     """Train the adapters while units go, then merge."""
     task.reporter.phase("scoring")
+    windows, teaching = teachers.engage(task, spec)
     adapted = adapters.attach(task.model, task.family, spec.lora, seed=task.seed)
     calibration = task.windows.shuffled(task.seed)
     scorer = scores.start(task.model, task.family, task.shape, spec.score, seed=task.seed)
@@ -30,7 +32,7 @@ def run(task: Task, spec: LoraPruneSpec) -> Outcome:
         pruning.restore(resume_from)
     training.train(
         adapted,
-        task.windows,
+        windows,
         spec.train,
         seed=task.seed,
         folder=task.work,
@@ -38,6 +40,7 @@ def run(task: Task, spec: LoraPruneSpec) -> Outcome:
         callbacks=[pruning],
         saving=task.saving,
         add_state=pruning.save,
+        teaching=teaching,
     )
     plan = pruning.finished()
     task.reporter.phase("merging")

@@ -1,5 +1,6 @@
 """What a method is given, and what it hands on to be checked and written."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,6 +29,8 @@ class Task:
     seed: int
     work: Path
     reporter: Reporter
+    load_dense: Callable[[], PreTrainedModel]
+    """Another copy of the dense model, in its own dtype."""
     saving: Saving | None = None
 
 
