@@ -22,6 +22,7 @@ from worker.engine import (
     datasets,
     evaluation,
     export,
+    footprint,
     harness,
     identity,
     measurement,
@@ -161,6 +162,10 @@ def _prepare(spec: JobSpec, inputs: Inputs, work: Path, reporter: Reporter, chec
     shapes.check_base_precision(base.shape, train.base_precision)
     if train.base_precision != "full":
         quantised.check_installed()
+    stored = str(base.dtype).removeprefix("torch.")
+    needed = footprint.estimate(base.shape, spec, stored=stored, accelerator=torch.cuda.is_available())
+    footprint.check(needed, footprint.available())
+    reporter.log(f"About {needed.peak / 1e9:.1f} GB of memory are needed at the peak.")
     reporter.phase("loading_data")
     tokenizer = base.tokenizer()
     base.generation_config()  # better refused now than when the result is to be written

@@ -1,0 +1,89 @@
+"""The estimate against what a real model really holds, and a job that does not fit."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from jobs import errors
+from jobs.specs import JobSpec
+from tests.models import random_model
+from tests.worker.engine.test_pipeline import run, spec_for
+from worker.engine import adapters, footprint, quantised
+from worker.engine.architectures import family
+from worker.engine.footprint import Estimate
+
+FIELDS = {"vocab_size": 64, "hidden_size": 128, "intermediate_size": 384, "num_attention_heads": 8, "head_dim": 16}
+
+
+def asked(**train: Any) -> JobSpec:
+    steps = {"steps": 1, "batch_size": 4, "sequence_length": 64, "precision": "float32"}
+    return spec_for(Path("model"), Path("text"), method={"train": steps | train})
+
+
+def estimated(spec: JobSpec, stored: str = "float32") -> Estimate:
+    _, shape = random_model(**FIELDS)
+    return footprint.estimate(shape, spec, stored=stored, accelerator=False)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_activations_are_what_autograd_keeps(precision: str) -> None:
+    model, shape = random_model(**FIELDS)
+    spec = asked(precision=precision)
+    adapters.attach(model, family(shape), spec.method.lora, seed=0)
+    own = {part.untyped_storage().data_ptr() for part in (*model.parameters(), *model.buffers())}
+    kept: dict[int, Tensor] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        kept.setdefault(tensor.untyped_storage().data_ptr(), tensor)
+        return tensor
+
+    ids_BT = torch.randint(shape.vocab, (4, 64))
+    decoder = model.train().get_decoder()
+    with (
+        torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor),
+        torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16"),
+    ):
+        output = decoder(input_ids=ids_BT, use_cache=False).last_hidden_state
+    found = sum(part.untyped_storage().nbytes() for place, part in kept.items() if place not in own)
+    assert output.requires_grad
+    assert estimated(spec).activations == pytest.approx(found, rel=0.25)
+
+
+def test_weights_and_adapters_are_counted_to_the_byte() -> None:
+    for precision in ("full", "int8", "nf4"):
+        model, shape = random_model(**FIELDS)
+        spec = asked(base_precision=precision)
+        if precision != "full":
+            quantised.quantise(model, family(shape), precision, torch.device("cpu"))  # type: ignore[arg-type]
+        held = {part.untyped_storage().data_ptr(): part.untyped_storage().nbytes() for part in model.parameters()}
+        held |= {
+            part.data_ptr(): part.nbytes for name, part in model.named_buffers() if name.endswith(quantised.STORED)
+        }
+        assert estimated(spec).weights == sum(held.values())
+        adapters.attach(model, family(shape), spec.method.lora, seed=0)
+        factors = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+        assert estimated(spec).adapters == footprint.BYTES_PER_FACTOR * factors
+
+
+def test_each_switch_that_a_refusal_names_makes_the_job_smaller() -> None:
+    plain = estimated(asked())
+    for smaller in ({"micro_batch_size": 1}, {"sequence_length": 32}, {"gradient_checkpointing": True}):
+        assert estimated(asked(**smaller)).training < plain.training
+    assert estimated(asked(base_precision="nf4")).weights < estimated(asked(base_precision="int8")).weights
+    assert estimated(asked(precision="auto"), stored="bfloat16").weights == plain.weights // 2
+
+
+def test_a_job_that_does_not_fit_is_refused_before_any_work(
+    small_model: Path, small_text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(footprint, "available", lambda: 100_000_000)
+    with pytest.raises(errors.DoesNotFit, match=r"0\.10 GB are free"):
+        run(spec_for(small_model, small_text), tmp_path)
+    assert not (tmp_path / "model").exists()
+
+
+def test_this_machine_has_memory() -> None:
+    assert footprint.available() > 100_000_000

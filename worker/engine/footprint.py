@@ -1,0 +1,170 @@
+"""How much memory a job needs, reckoned from the model's shape and the job's words before anything is loaded.
+
+Sizes are bytes. The tokens of a forward pass hold, in each block, what the backward pass will ask for: the inputs of
+the adapters (and their dropout masks), queries, keys, values and answers of the attention, three FFN activations, and
+the residual stream in front of two norms. `docs/memory.md` holds these figures against measured ones.
+
+Legend: H hidden channels, Q query and K key or value channels, F FFN channels, V words, N tokens.
+"""
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import psutil
+import torch
+
+from jobs import errors
+from jobs.shapes import QUANTISED_BLOCK, ModelShape
+from jobs.specs import JobSpec, LoraPruneSpec, TrainSpec
+from worker.engine import evaluation, training
+from worker.engine.blockwise import BATCH_TOKENS
+
+PROCESS = 600_000_000
+"""The interpreter with its libraries; on an accelerator, its context."""
+
+BYTES_PER_WEIGHT = {"int8": 1 + 4 / QUANTISED_BLOCK, "nf4": 0.5 + 4 / QUANTISED_BLOCK}
+BYTES_PER_FACTOR = 16
+"""A LoRA weight in float32 with its gradient and two moments."""
+
+BYTES_PER_LOGIT = 16
+"""A logit in the model's dtype, in float32, its log-likelihood, and the gradients of both."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """What each part of a job holds, in bytes, and the most of it at once."""
+
+    weights: int
+    adapters: int
+    activations: int
+    logits: int
+    reconstruction: int
+    verification: int
+    evaluation: int
+
+    @property
+    def training(self) -> int:
+        """One forward and backward pass."""
+        return PROCESS + self.weights + self.adapters + self.activations + self.logits
+
+    @property
+    def cutting(self) -> int:
+        """The widest layer's cut, with reconstruction."""
+        return PROCESS + self.weights + self.adapters + self.reconstruction
+
+    @property
+    def proving(self) -> int:
+        """The model in training answers in float64, one block at a time, and is merged."""
+        return PROCESS + self.weights + self.adapters + self.verification
+
+    @property
+    def evaluating(self) -> int:
+        """Dense and pruned side by side, and their logits."""
+        return PROCESS + self.evaluation
+
+    @property
+    def peak(self) -> int:
+        """What the device must have."""
+        return max(self.training, self.cutting, self.proving, self.evaluating)
+
+
+def estimate(shape: ModelShape, spec: JobSpec, *, stored: str, accelerator: bool) -> Estimate:
+    """What the device must have.
+
+    Args:
+        stored: the dtype of the base model's files, by name.
+        accelerator: whether the device is one; the merged model, and one of two that are compared, then wait outside.
+    """
+    method, train = spec.method, spec.method.train
+    held = 2 if stored == "bfloat16" and train.precision != "float32" else 4
+    flowing = 4 if train.precision == "float32" else 2
+    written = 4 if (stored == "float32" and spec.output.dtype == "auto") or spec.output.dtype == "float32" else 2
+    outside = shape.parameters - shape.block_parameters
+    kept = shape.parameters - round(method.ratio * shape.block_parameters)
+    compared = shape.parameters if accelerator else shape.parameters + kept
+    return Estimate(
+        weights=round(outside * held + shape.block_parameters * BYTES_PER_WEIGHT.get(train.base_precision, held)),
+        adapters=BYTES_PER_FACTOR * _factors(shape, method.lora.rank),
+        activations=_activations(shape, method, held=held, flowing=flowing),
+        logits=tokens_per_pass(train) * shape.vocab * BYTES_PER_LOGIT,
+        reconstruction=_reconstruction(shape, method, held) if method.reconstruction.enabled else 0,
+        verification=max(8 * (outside + shape.block_parameters // shape.layers), 0 if accelerator else 4 * kept),
+        evaluation=compared * written + 2 * evaluation.BATCH_TOKENS * shape.vocab * written,
+    )
+
+
+def check(found: Estimate, available: int) -> None:
+    """Raises DoesNotFit, with what to change, if the device has less than the job needs at its peak."""
+    if found.peak <= available:
+        return
+    hints = {
+        found.training: "Lower train.micro_batch_size or sequence_length, set train.gradient_checkpointing, or hold "
+        "the frozen weights in 8 or 4 bits (train.base_precision).",
+        found.cutting: "Lower reconstruction.tokens_per_channel.",
+        found.proving: "Use a larger device.",
+        found.evaluating: "Use a larger device, or ask for 16 bits (output.dtype).",
+    }
+    parts = ", ".join(f"{name} {size / 1e9:.2f}" for name, size in asdict(found).items())
+    raise errors.DoesNotFit(
+        f"The job needs about {found.peak / 1e9:.2f} GB at its peak; {available / 1e9:.2f} GB are free ({parts}).",
+        hint=hints[found.peak],
+    )
+
+
+def available() -> int:
+    """Bytes that this process may still take, with what it has: of the accelerator, else of this machine or group."""
+    if torch.cuda.is_available():
+        free, _ = torch.cuda.mem_get_info()
+        return free + torch.cuda.memory_reserved() + PROCESS
+    own = psutil.Process().memory_info().rss
+    return own + min([psutil.virtual_memory().available, *_left_to_group()])
+
+
+def _left_to_group() -> Iterator[int]:
+    """What the control group (version 2) of a container leaves."""
+    limit, used = (Path("/sys/fs/cgroup") / name for name in ("memory.max", "memory.current"))
+    if limit.is_file() and used.is_file() and (most := limit.read_text().strip()) != "max":
+        yield int(most) - int(used.read_text())
+
+
+def tokens_per_pass(train: TrainSpec) -> int:
+    """Tokens of one micro-batch."""
+    return training.micro_batch(train) * train.sequence_length
+
+
+def _factors(shape: ModelShape, rank: int) -> int:
+    """LoRA weights: rank × (inputs + outputs) of q, k, v, o, gate, up and down."""
+    hidden, query, key = shape.hidden, shape.heads * shape.head_dim, shape.kv_heads * shape.head_dim
+    return shape.layers * rank * (2 * (hidden + query) + 2 * (hidden + key) + 3 * (hidden + shape.ffn))
+
+
+def _activations(shape: ModelShape, method: LoraPruneSpec, *, held: int, flowing: int) -> int:
+    hidden, query, key = shape.hidden, shape.heads * shape.head_dim, shape.kv_heads * shape.head_dim
+    masks = 1 if method.lora.dropout > 0 else 0
+    adapters = (5 * hidden + query + shape.ffn) * (flowing + masks)
+    attention = flowing * (2 * query + 2 * key)
+    ffn = flowing * 3 * shape.ffn
+    stream = held * hidden
+    tokens = tokens_per_pass(method.train)
+    one_block = tokens * (adapters + attention + ffn + 2 * stream) + _casts(shape, method.train, held, flowing)
+    if method.train.gradient_checkpointing:
+        return shape.layers * tokens * stream + one_block
+    return shape.layers * one_block
+
+
+def _casts(shape: ModelShape, train: TrainSpec, held: int, flowing: int) -> int:
+    """The weights of one block in the dtype of the products, kept for the way back unless they lie in it already."""
+    if held == flowing or train.base_precision != "full":
+        return 0
+    return flowing * shape.block_parameters // shape.layers
+
+
+def _reconstruction(shape: ModelShape, method: LoraPruneSpec, held: int) -> int:
+    """Second moments of the widest gate in float64 with what solving needs; the streams of all calibration tokens."""
+    widest = max(shape.ffn, shape.heads * shape.head_dim)
+    moments = 8 * (4 * widest**2 + 5 * widest * shape.hidden)
+    tokens = method.reconstruction.tokens_per_channel * widest
+    streams = tokens * shape.hidden * (3 * held + 2 * 2)  # before, after and between, and what both gates answered
+    inside = min(tokens, BATCH_TOKENS) * held * (3 * shape.ffn + 4 * shape.hidden)
+    return moments + streams + inside
