@@ -20,7 +20,7 @@ class Row:
     """What a job came to, and what it cost.
 
     `steps` are the CPU seconds that the process had used when each optimizer step was done, `phases` when each phase
-    began. The peak is that of the engine's process, in bytes, from loading to the last measurement.
+    began. The peak is that of the engine's process, in bytes, from its start to the end of training.
     """
 
     summary: dict[str, Any]
@@ -76,7 +76,9 @@ def _run(spec: str, folder: Path) -> Row:
             with open(events, encoding="utf-8") as lines:
                 for line in lines:
                     said = json.loads(line)
-                    cpu, peak = cpu_seconds(child.pid), resident_peak(child.pid)
+                    cpu = cpu_seconds(child.pid)
+                    if "merging" not in phases:
+                        peak = resident_peak(child.pid)
                     if said["type"] == "progress":
                         steps.append(cpu)
                     elif said["type"] == "phase":

@@ -85,7 +85,7 @@ def test_every_model_of_a_spec_is_frozen_and_closed() -> None:
         ("method.train.sequence_length", [8, 10**6], [7, 0]),
         ("method.train.precision", ["auto", "bfloat16"], ["fp8"]),
         ("method.train.micro_batch_size", [1, 8, 16], [0, 3, 32]),
-        ("method.schedule.warmup_fraction", [0, 0.09], [0.1, 1, -0.1]),
+        ("method.schedule.warmup_fraction", [0, 0.009], [0.01, 1, -0.1]),
         ("method.schedule.prune_every_steps", [1], [0]),
         ("method.score.ema", [0, 0.99], [1, -0.1]),
         ("method.score.norm", ["l1"], ["l3"]),
