@@ -65,7 +65,9 @@ def uses_bfloat16(spec: TrainSpec) -> bool:
         return spec.precision == "bfloat16"
     if torch.cuda.is_available():
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    # Builds of PyTorch without oneDNN, as there are off x86, do not know the question: they have no such products.
+    supported = getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", None)
+    return supported is not None and bool(supported())
 
 
 def train(

@@ -1,0 +1,36 @@
+"""A bfloat16 model with float32 adapters: what trains, is cut and is merged keeps its bits."""
+
+import torch
+
+from jobs import widths
+from jobs.specs import LoraSpec
+from jobs.widths import Widths
+from tests.models import random_model
+from worker.engine import adapters, plan, surgery, verification
+from worker.engine.architectures import Kind, family, units
+from worker.engine.plan import Plan
+
+
+def test_adapters_moments_cuts_and_merges_stay_in_float32() -> None:
+    model, shape = random_model()
+    fam, dense = family(shape), Plan.dense(shape)
+    adapters.attach(model.to(torch.bfloat16), fam, LoraSpec(dropout=0.0), seed=0)
+    learned = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.AdamW(learned, lr=1e-2)
+    ids_BT = torch.arange(32).view(2, 16)
+    with torch.autocast("cpu", torch.bfloat16):
+        model(input_ids=ids_BT, labels=ids_BT).loss.backward()
+    optimizer.step()
+    scores = {kind: [torch.rand(units(shape, kind)) for _ in range(shape.layers)] for kind in Kind}
+    chosen = plan.narrow(dense, scores, widths.alike(shape, Widths(1, 24)))
+    surgery.cut(model, fam, shape, dense, chosen, optimizer)
+    moments = [value for state in optimizer.state.values() for value in state.values() if value.dim()]
+    assert {tensor.dtype for tensor in (*learned, *moments, *(part.grad for part in learned))} == {torch.float32}
+    assert {parameter.dtype for parameter in model.parameters() if not parameter.requires_grad} == {torch.bfloat16}
+    state = adapters.merged_state(model, fam)
+    for block in range(shape.layers):
+        for member in fam.members:
+            merged = state[f"{fam.blocks}.{block}.{member.path}.weight"]
+            assert merged.dtype == torch.float32
+            assert not torch.equal(merged, merged.bfloat16().float()), "the factors' low bits are there"
+    assert verification.exact_answers(model, ids_BT).dtype == torch.float64
