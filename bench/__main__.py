@@ -13,13 +13,14 @@ import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from bench import api, bare_clone, demo, exactness
+from bench import api, bare_clone, demo, exactness, scoring
 from bench.engine import measure as engine
 from bench.figure import Figure
 
 MEASUREMENTS: dict[str, Callable[[Path], Iterator[Figure]]] = {
     "api": api.measure,
     "exactness": exactness.measure,
+    "scoring": scoring.measure,
     "demo": demo.measure,
     "engine": engine.measure,
     "bare_clone": bare_clone.measure,

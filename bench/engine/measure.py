@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from bench.engine import material, scoring
+from bench.engine import material
 from bench.engine.material import Material
 from bench.engine.recipes import BEST, GUIDED, SHORT, STRICT, SWITCHES, Method, recipe
 from bench.engine.rows import Row, run
@@ -32,7 +32,6 @@ def measure(folder: Path) -> Iterator[Figure]:
         return
     yield from _at_half(given, results)
     yield from _speed(given, results)
-    yield from scoring.measure(given.twin)
     if os.environ.get("ALL") == "1":
         yield from _everything(given, results)
 

@@ -42,10 +42,21 @@ def channel_sums(
     Returns:
         (channels,).
     """
-    outputs, _ = size
-    parts = [slice(start, min(start + chunk, outputs)) for start in range(0, outputs, chunk)]
-    sums = [_added(_sums(part_oI, 1 - axis, norm) for part_oI in entries(part)) for part in parts]
-    return torch.cat(sums) if axis == 0 else _added(sums)
+    outputs, inputs = size
+    totals: Tensor | None = None
+    for start in range(0, outputs, chunk):
+        part = slice(start, min(start + chunk, outputs))
+        for entries_oI in entries(part):
+            sums = _sums(entries_oI, 1 - axis, norm)
+            if totals is None:
+                totals = sums.new_zeros(outputs if axis == 0 else inputs)
+            # Added at once: partial sums that pile up would hold as much as the matrix.
+            if axis == 0:
+                totals[part] += sums
+            else:
+                totals += sums
+    assert totals is not None
+    return totals
 
 
 def weight_sums(adapted: Adapted, axis: Literal[0, 1], *, norm: Norm) -> Tensor:
@@ -56,7 +67,7 @@ def weight_sums(adapted: Adapted, axis: Literal[0, 1], *, norm: Norm) -> Tensor:
 
 def by_unit(channel_C: Tensor, member: Member, shape: ModelShape) -> Tensor:
     """(U,): the sum over the channels of each unit."""
-    return _added(by_part(channel_C, member, shape))
+    return torch.stack(by_part(channel_C, member, shape)).sum(dim=0)
 
 
 def by_part(channel_C: Tensor, member: Member, shape: ModelShape) -> list[Tensor]:
@@ -71,10 +82,3 @@ def _sums(entries_oI: Tensor, along: int, norm: Norm) -> Tensor:
     if norm == "l1":
         return torch.linalg.vector_norm(entries_oI, ord=1, dim=along)
     return torch.linalg.vector_norm(entries_oI, dim=along).square()
-
-
-def _added(parts: Iterable[Tensor]) -> Tensor:
-    first, *rest = parts
-    for part in rest:
-        first += part
-    return first

@@ -73,6 +73,7 @@ def _products(hidden_TI: Tensor, gradient_TI: Tensor) -> Tensor:
     """Σ_t x · ∂ℓ/∂x, chunk by chunk."""
     precise = torch.promote_types(hidden_TI.dtype, torch.float32)
     rows = entries.rows_at_once(hidden_TI.shape[1], hidden_TI.device)
-    parts = zip(hidden_TI.split(rows), gradient_TI.split(rows), strict=True)
-    sums = [(x_tI.to(precise) * gradient_tI.to(precise)).sum(dim=0) for x_tI, gradient_tI in parts]
-    return torch.stack(sums).sum(dim=0)
+    sums_I = hidden_TI.new_zeros(hidden_TI.shape[1], dtype=precise)
+    for x_tI, gradient_tI in zip(hidden_TI.split(rows), gradient_TI.split(rows), strict=True):
+        sums_I += (x_tI.to(precise) * gradient_tI.to(precise)).sum(dim=0)
+    return sums_I

@@ -102,8 +102,6 @@ class GateMoments:
         precise = torch.promote_types(hidden_BTI.dtype, torch.float32)
         rows = entries.rows_at_once(hidden_BTI.shape[-1], hidden_BTI.device)
         tokens, gradients = hidden_BTI.flatten(0, -2).split(rows), gradient_BTI.flatten(0, -2).split(rows)
-        parts = [
-            Moments.of(tokens_tI.to(precise), (gradient_tI != 0).any(dim=-1).to(precise))
-            for tokens_tI, gradient_tI in zip(tokens, gradients, strict=True)
-        ]
-        self._found[gate] = merged([self._found[gate], *parts] if gate in self._found else parts)
+        for tokens_tI, gradient_tI in zip(tokens, gradients, strict=True):
+            part = Moments.of(tokens_tI.to(precise), (gradient_tI != 0).any(dim=-1).to(precise))
+            self._found[gate] = merged([self._found[gate], part]) if gate in self._found else part
