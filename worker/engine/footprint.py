@@ -39,6 +39,7 @@ class Estimate:
     adapters: int
     activations: int
     logits: int
+    teacher: int
     reconstruction: int
     verification: int
     evaluation: int
@@ -46,17 +47,17 @@ class Estimate:
     @property
     def training(self) -> int:
         """One forward and backward pass."""
-        return PROCESS + self.weights + self.adapters + self.activations + self.logits
+        return PROCESS + self.weights + self.adapters + self.teacher + self.activations + self.logits
 
     @property
     def cutting(self) -> int:
         """The widest layer's cut, with reconstruction."""
-        return PROCESS + self.weights + self.adapters + self.reconstruction
+        return PROCESS + self.weights + self.adapters + self.teacher + self.reconstruction
 
     @property
     def proving(self) -> int:
         """The model in training answers in float64, one block at a time, and is merged."""
-        return PROCESS + self.weights + self.adapters + self.verification
+        return PROCESS + self.weights + self.adapters + self.teacher + self.verification
 
     @property
     def evaluating(self) -> int:
@@ -88,6 +89,7 @@ def estimate(shape: ModelShape, spec: JobSpec, *, stored: str, accelerator: bool
         adapters=BYTES_PER_FACTOR * _factors(shape, method.lora.rank),
         activations=_activations(shape, method, held=held, flowing=flowing),
         logits=tokens_per_pass(train) * shape.vocab * BYTES_PER_LOGIT,
+        teacher=_teacher(shape, method, held) if method.distillation.mode == "online" else 0,
         reconstruction=_reconstruction(shape, method, held) if method.reconstruction.enabled else 0,
         verification=max(8 * (outside + shape.block_parameters // shape.layers), 0 if accelerator else 4 * kept),
         evaluation=compared * written + 2 * evaluation.BATCH_TOKENS * shape.vocab * written,
@@ -151,6 +153,11 @@ def _activations(shape: ModelShape, method: LoraPruneSpec, *, held: int, flowing
     if method.train.gradient_checkpointing:
         return shape.layers * tokens * stream + one_block
     return shape.layers * one_block
+
+
+def _teacher(shape: ModelShape, method: LoraPruneSpec, held: int) -> int:
+    """The dense model in its own dtype, and what it says of the words."""
+    return shape.parameters * held + tokens_per_pass(method.train) * shape.vocab * held
 
 
 def _casts(shape: ModelShape, train: TrainSpec, held: int, flowing: int) -> int:
