@@ -3,8 +3,8 @@
 from app import base_models, datasets, pointers
 from app.deps import Door
 from app.pointers import at
-from jobs import errors, shapes, widths
-from jobs.outline import Plan, outline
+from jobs import errors, shapes
+from jobs.outline import Plan, forecast
 from jobs.specs import JobSpec
 
 
@@ -33,12 +33,10 @@ def check(spec: JobSpec, door: Door) -> Plan | None:
             shapes.check_sequence_length(shape, protocol.window)
     with at("/method/train/base_precision"):
         shapes.check_base_precision(shape, train.base_precision)
-    method = spec.method
     with at("/method/scope"):
-        shapes.check_scope(shape, method.scope)
-    with at("/method/ratio"):
-        kept = widths.uniform(shape, method.ratio, scope=method.scope, round_ffn_to=method.round_ffn_to)
-    return outline(shape, widths.alike(shape, kept))
+        shapes.check_scope(shape, spec.method.scope)
+    with at("/method/ratio" if spec.method.target is None else "/method/target"):
+        return forecast(shape, spec)
 
 
 def _windows(spec: JobSpec) -> dict[str, int]:

@@ -6,18 +6,15 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from cli import engine
+from cli import engine, plan
 from cli.endings import ended_tidily
 from cli.exits import Exit
 from cli.outcome import measured
 from cli.progress import label, open_display
-from cli.recipe import Recipe, moved, uploads
+from cli.recipe import Recipe
 from cli.recipe_options import with_recipe
+from cli.recipe_spec import read_here
 from cli.resources import JobFailure
-from cli.validation import check
-from jobs.errors import FieldError, InvalidSpec
-from jobs.sources import FileData
-from jobs.specs import JobSpec
 
 
 @click.command(
@@ -31,9 +28,9 @@ But for 0 the folder is as it was before. Checkpoints stay whatever happens.
 """
 )
 @with_recipe
+@click.option("--dry-run", is_flag=True, help="Only show what it would come to, as `prunery plan` does.")
 @click.option(
     "--out",
-    required=True,
     metavar="FOLDER",
     type=click.Path(file_okay=False, path_type=Path),
     help="Where to put the model; it must not exist, or be empty.",
@@ -48,17 +45,28 @@ But for 0 the folder is as it was before. Checkpoints stay whatever happens.
 @click.option("--json", "as_json", is_flag=True, help="Print the report's summary as JSON instead of the folder.")
 @click.pass_context
 def compress(
-    ctx: click.Context, recipe: Recipe, out: Path, checkpoints: Path | None, resume: bool, as_json: bool
+    ctx: click.Context,
+    recipe: Recipe,
+    dry_run: bool,
+    out: Path | None,
+    checkpoints: Path | None,
+    resume: bool,
+    as_json: bool,
 ) -> None:
     """Run the compression engine alone on this machine, without any service.
 
     Takes the same RECIPE and options as `prunery submit`, and prints the folder of the model.
     """
+    if dry_run:
+        plan.show(plan.planned(read_here(recipe)), as_json=as_json)
+        return
+    if out is None:
+        raise click.MissingParameter(ctx=ctx, param_hint="--out", param_type="option")
     target = out.absolute()
     if target.exists() and any(target.iterdir()):
         raise click.BadParameter(f"{target} is not empty.", ctx, param_hint="--out")
     _check_checkpoints(ctx, checkpoints, resume)
-    spec = _spec(recipe)
+    spec = read_here(recipe)
     try:
         with ended_tidily(), open_display(Console(stderr=True)) as display:
             summary = engine.run(spec, target, display, checkpoints.absolute() if checkpoints else None)
@@ -88,24 +96,6 @@ def _check_checkpoints(ctx: click.Context, folder: Path | None, resume: bool) ->
         )
     if resume and not there:
         raise click.BadParameter(f"there is no checkpoint in {folder}.", ctx, param_hint="--resume")
-
-
-def _spec(recipe: Recipe) -> JobSpec:
-    """The specification, with texts read where they are.
-
-    Raises:
-        InvalidSpec: a field is wrong, or names a file that only a service has.
-    """
-    for parent, key, path in list(uploads(recipe)):
-        parent[key] = moved(parent[key], {"source": "local", "path": str(path)})
-    spec = check(recipe)
-    for pointer, source in spec.texts.items():
-        if isinstance(source, FileData):
-            error = FieldError(
-                pointer=f"{pointer}/source", code="no_service", detail="only a service has uploaded files"
-            )
-            raise InvalidSpec("There is no service here.", hint="Name a file on this machine.", errors=(error,))
-    return spec
 
 
 def _explain(failure: JobFailure, tail: str) -> None:

@@ -23,6 +23,7 @@ COMMANDS = {
     "logs": Lazy("cli.logs:logs", "Show what happened to a job."),
     "cancel": Lazy("cli.cancel:cancel", "Stop a job."),
     "download": Lazy("cli.download:download", "Fetch the model that a job made."),
+    "plan": Lazy("cli.plan:plan", "Show what a job would come to, without touching weights."),
     "compress": Lazy("cli.compress:compress", "Run the engine alone, without a service."),
 }
 

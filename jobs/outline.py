@@ -1,9 +1,13 @@
 """The architecture before and after, as clients and reports see it."""
 
+from dataclasses import replace
+
 from pydantic import BaseModel, Field
 
-from jobs import widths
+from jobs import goals, runtimes, widths
+from jobs.goals import Goal
 from jobs.shapes import ModelShape
+from jobs.specs import ITEM_BYTES, JobSpec
 from jobs.widths import Layout
 
 
@@ -30,6 +34,7 @@ class Plan(BaseModel):
     query_heads: Change
     kv_heads: Change
     ffn: Change
+    widths_known: bool = Field(True, description="False where scores will tell: heads and channels are then the most.")
     per_layer: tuple[LayerPlan, ...] | None = Field(None, description="Where layers differ: each that stays, in order.")
     parameters: Change = Field(description="Of the model; zeros that are only there to fit a stock class do not count.")
     stored_parameters: int | None = Field(
@@ -37,11 +42,44 @@ class Plan(BaseModel):
     )
     block_parameters: Change
     ratio: float = Field(description="Part of the block parameters that goes, after rounding.")
+    bytes: Change | None = Field(None, description="Of the weight files, before in the base model's own dtype.")
+    loads_in: tuple[str, ...] = Field((), description="Runtimes that load the result without any code of ours.")
 
 
-def outline(shape: ModelShape, layout: Layout) -> Plan:
+def forecast(shape: ModelShape, spec: JobSpec) -> Plan:
+    """What a job will come to, as far as its model's shape tells.
+
+    Raises:
+        PlanError: it cannot be planned.
+    """
+    planned = outline(shape, goals.goal(shape, spec))
+    written = shape.dtype if spec.output.dtype == "auto" else spec.output.dtype
+    stored = planned.stored_parameters or planned.parameters.after
+    size = Change(before=shape.parameters * ITEM_BYTES.get(shape.dtype, 4), after=stored * ITEM_BYTES.get(written, 4))
+    return planned.model_copy(update={"bytes": size})
+
+
+def outline(shape: ModelShape, goal: Goal) -> Plan:
+    """What is known of a plan before its job."""
+    if goal.layout is not None:
+        return of_layout(shape, goal.layout)
+    whole = widths.alike(replace(shape, layers=goal.layers), widths.full(shape))
+    norms = widths.parameters(shape, whole) - (shape.block_parameters - widths.removed(shape, whole))
+    after = shape.block_parameters - goal.removed
+    most = of_layout(shape, whole)
+    changed = {
+        "widths_known": False,
+        "parameters": Change(before=shape.parameters, after=after + norms),
+        "stored_parameters": most.parameters.after,
+        "block_parameters": Change(before=shape.block_parameters, after=after),
+        "ratio": goal.ratio(shape),
+    }
+    return most.model_copy(update=changed)
+
+
+def of_layout(shape: ModelShape, layout: Layout) -> Plan:
     """The plan that keeps `layout`."""
-    most = widths.widest(layout)
+    most = widths.stored(shape, layout)
     differ = len(set(layout)) > 1
     left, stored = widths.parameters(shape, layout), widths.stored_parameters(shape, layout)
     return Plan(
@@ -62,4 +100,5 @@ def outline(shape: ModelShape, layout: Layout) -> Plan:
             before=shape.block_parameters, after=shape.block_parameters - widths.removed(shape, layout)
         ),
         ratio=widths.ratio(shape, layout),
+        loads_in=runtimes.loading(shape, most),
     )

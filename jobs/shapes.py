@@ -47,6 +47,7 @@ class ModelShape:
     down_bias: bool = False
     head_counts: HeadCounts = "any"
     windowed: bool = False  # some layers see only a window
+    dtype: str = "float32"  # of the weights as they are
 
     @property
     def group(self) -> int:
@@ -160,6 +161,7 @@ def _shape(config: Mapping[str, Any], family: str, words: Words) -> ModelShape:
         down_bias=words.has_bias(config, words.down_bias),
         head_counts="fixed" if _has_rotation_factors(config) else words.head_counts,
         windowed=bool(config.get("use_sliding_window")),
+        dtype=str(config.get("dtype") or config.get("torch_dtype") or "float32"),
     )
 
 

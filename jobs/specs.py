@@ -1,9 +1,11 @@
 """What a client may ask for. Unknown keys and values out of bounds are refused at the door."""
 
+import math
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from jobs.budgets import BudgetSpec, PerplexityLimit, Target, WeightBytes
 from jobs.evaluations import EvaluationSpec
 from jobs.sources import DataSource, ModelSource, Spec
 
@@ -152,7 +154,16 @@ class LoraPruneSpec(Spec, title="LoRAPrune"):
     """LoRA fine-tuning that removes attention heads and FFN channels step by step (arXiv:2305.18403)."""
 
     type: Literal["lora_prune"]
-    ratio: float = Field(gt=0, lt=0.9, description="Part of the block parameters to remove.")
+    ratio: float | None = Field(None, gt=0, lt=0.9, description="Part of the block parameters to remove.")
+    target: Target | None = Field(None, description="What to come to, in the place of `ratio`.")
+    budget: BudgetSpec = BudgetSpec()
+    layers_to_remove: int = Field(
+        0,
+        ge=0,
+        le=1024,
+        description="Whole layers that go at the first prune event, those that change their input least; never the "
+        "first or the last. Widths meet the rest of the target.",
+    )
     scope: tuple[UnitKind, ...] = Field(("attention_heads", "mlp_channels"), min_length=1)
     round_ffn_to: int = Field(64, ge=1, le=4096, description="FFN widths are multiples of this.")
     lora: LoraSpec = LoraSpec()
@@ -161,6 +172,24 @@ class LoraPruneSpec(Spec, title="LoRAPrune"):
     score: ScoreSpec = ScoreSpec()
     reconstruction: ReconstructionSpec = ReconstructionSpec()
     distillation: DistillationSpec = DistillationSpec()
+
+    @property
+    def ffn_multiple(self) -> int:
+        """What FFN widths are multiples of, so that devices can share them evenly too."""
+        return math.lcm(self.round_ffn_to, self.budget.tensor_parallel)
+
+    @model_validator(mode="after")
+    def _one_target(self) -> Self:
+        if (self.ratio is None) == (self.target is None):
+            raise ValueError("give either ratio or target, and not both")
+        if isinstance(self.target, WeightBytes) and self.budget.allocation != "uniform":
+            raise ValueError("bytes need the uniform allocation: layers that differ are padded, which saves no bytes")
+        if isinstance(self.target, PerplexityLimit):
+            if self.layers_to_remove:
+                raise ValueError("a perplexity target cannot take back whole layers: leave layers_to_remove at 0")
+            if self.schedule.cut != "every_event":
+                raise ValueError("a perplexity target measures after each cut: schedule.cut must be every_event")
+        return self
 
 
 MethodSpec = LoraPruneSpec
@@ -171,6 +200,10 @@ class OutputSpec(Spec):
 
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field("auto", description="auto: as the base model.")
     max_shard_bytes: int = Field(5_000_000_000, ge=1_000_000)
+
+
+ITEM_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
+"""Bytes of a parameter in each dtype that can be written."""
 
 
 MetadataKey = Annotated[str, Field(min_length=1, max_length=64)]
@@ -188,6 +221,12 @@ class JobSpec(Spec):
     output: OutputSpec = OutputSpec()
     seed: int = Field(42, ge=0, lt=2**32)
     metadata: dict[MetadataKey, MetadataValue] = Field(default_factory=dict, max_length=16)
+
+    @model_validator(mode="after")
+    def _bytes_have_a_dtype(self) -> Self:
+        if isinstance(self.method.target, WeightBytes) and self.output.dtype == "auto":
+            raise ValueError("a target in bytes needs output.dtype: how many bytes a parameter takes")
+        return self
 
     @property
     def texts(self) -> dict[str, DataSource]:

@@ -39,9 +39,11 @@ def alike(shape: ModelShape, widths: Widths) -> Layout:
     return (widths,) * shape.layers
 
 
-def widest(layout: Layout) -> Widths:
-    """What the widest layer keeps of each kind: the widths of a stock configuration that holds them all."""
-    return Widths(max(layer.kv_groups for layer in layout), max(layer.ffn for layer in layout))
+def stored(shape: ModelShape, layout: Layout) -> Widths:
+    """The widths of a stock configuration that holds the layout: the widest layer's, and heads that load."""
+    widest = max(layer.kv_groups for layer in layout)
+    loading = (groups for groups in range(widest, shape.kv_heads) if shape.holds(groups * shape.group))
+    return Widths(next(loading, shape.kv_heads), max(layer.ffn for layer in layout))
 
 
 def lost(shape: ModelShape, widths: Widths) -> int:
@@ -69,35 +71,65 @@ def parameters(shape: ModelShape, layout: Layout) -> int:
 def stored_parameters(shape: ModelShape, layout: Layout) -> int:
     """All parameters of the stock model that holds the layout: narrow layers padded to the widest, and what its class
     wants beside (`ModelShape.host_padding`)."""
-    most = widest(layout)
+    most = stored(shape, layout)
     return parameters(shape, (most,) * len(layout)) + len(layout) * shape.host_padding(most.kv_groups * shape.group)
 
 
-def uniform(shape: ModelShape, target: float, *, scope: Collection[UnitKind], round_ffn_to: int) -> Widths:
+@dataclass(frozen=True, kw_only=True)
+class Rules:
+    """What the widths of a layer must keep to, beside the target."""
+
+    scope: Collection[UnitKind]
+    round_ffn_to: int
+    floor: Widths = Widths(1, 1)
+    tensor_parallel: int = 1
+    at_least: bool = False  # remove what is asked or a little more, never less
+    all_may_stay: bool = False  # where whole layers give too
+
+    def allow(self, shape: ModelShape, kept: Widths) -> bool:
+        """Whether these widths keep to the rules, and stock classes and split devices can hold them."""
+        heads, devices = kept.kv_groups * shape.group, self.tensor_parallel
+        splits = (
+            heads % devices == kept.ffn % devices == 0
+            and (kept.kv_groups % devices == 0 or devices % kept.kv_groups == 0)
+        )  # fmt: skip
+        above = kept.kv_groups >= self.floor.kv_groups and kept.ffn >= self.floor.ffn
+        gives = self.all_may_stay or kept != full(shape)
+        return splits and above and gives and shape.holds(heads)
+
+
+def uniform(shape: ModelShape, target: float, rules: Rules) -> Widths:
     """The widths that, kept by every layer, come closest to removing `target` of the block parameters.
 
     KV groups go in proportion; FFN channels are the fine dial that then meets the target, in multiples of
     `round_ffn_to`. The answer is off by at most half a step of the finest dial, a step being `round_ffn_to` channels
-    of every layer (or, without channels in scope, one KV group of every layer), and never by more than `MAX_DEVIATION`.
+    of every layer (or, without channels in scope, one KV group of every layer), and never by more than `MAX_DEVIATION`;
+    where nothing less than the target will do, it is a whole step above at most.
 
     Raises:
         TargetUnreachable: every choice is further off than that; the message names what can be had.
     """
-    step = shape.layers * (round_ffn_to * shape.ffn_channel_cost if "mlp_channels" in scope else shape.kv_group_cost)
+    dial = rules.round_ffn_to * shape.ffn_channel_cost if "mlp_channels" in rules.scope else shape.kv_group_cost
+    step = shape.layers * dial
     wanted = target * shape.block_parameters
-    tolerance = min(step / 2, MAX_DEVIATION * shape.block_parameters)
+    tolerance = step if rules.at_least else min(step / 2, MAX_DEVIATION * shape.block_parameters)
+
+    def deviation(option: Widths) -> float:
+        return removed(shape, alike(shape, option)) - wanted
+
     nearest: list[Widths] = []
-    for groups in _group_choices(shape, target, scope):
+    for groups in _group_choices(shape, target, rules.scope):
         rest = wanted - removed(shape, alike(shape, Widths(groups, shape.ffn)))
-        choices = [Widths(groups, ffn) for ffn in _ffn_choices(shape, rest, scope, round_ffn_to)]
-        options = [option for option in choices if option != full(shape)]
-        if not options or not shape.holds(groups * shape.group):
+        choices = [Widths(groups, ffn) for ffn in _ffn_choices(shape, rest, rules)]
+        options = [option for option in choices if rules.allow(shape, option)]
+        enough = [option for option in options if deviation(option) >= 0] if rules.at_least else options
+        best = min(enough or options, key=lambda option: abs(deviation(option)), default=None)
+        if best is None:
             continue
-        best = min(options, key=lambda option: abs(removed(shape, alike(shape, option)) - wanted))
-        if abs(removed(shape, alike(shape, best)) - wanted) <= tolerance:
+        if best in enough and abs(deviation(best)) <= tolerance:
             return best
         nearest.append(best)
-    raise _unreachable(shape, target, round_ffn_to, nearest)
+    raise _unreachable(shape, target, rules.round_ffn_to, nearest)
 
 
 def between(shape: ModelShape, final: Widths, fraction: float, *, round_ffn_to: int = 1) -> Widths:
@@ -120,10 +152,11 @@ def _group_choices(shape: ModelShape, target: float, scope: Collection[UnitKind]
     return sorted(range(1, shape.kv_heads + 1), key=lambda groups: (abs(groups - proportional), -groups))
 
 
-def _ffn_choices(shape: ModelShape, wanted: float, scope: Collection[UnitKind], multiple: int) -> list[int]:
+def _ffn_choices(shape: ModelShape, wanted: float, rules: Rules) -> list[int]:
     """FFN channels to keep: the multiples next to what removes `wanted` parameters of the model, and all of them."""
-    if "mlp_channels" not in scope:
+    if "mlp_channels" not in rules.scope:
         return [shape.ffn]
+    multiple = rules.round_ffn_to
     exact = shape.ffn - wanted / (shape.layers * shape.ffn_channel_cost)
     largest = (shape.ffn - 1) // multiple
     below = min(max(math.floor(exact / multiple), 1), largest)

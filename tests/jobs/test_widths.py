@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from jobs import errors, widths
 from jobs.shapes import ModelShape
 from jobs.specs import UnitKind
-from jobs.widths import Widths
+from jobs.widths import Rules, Widths
 
 SCOPES: tuple[tuple[UnitKind, ...], ...] = (
     ("attention_heads", "mlp_channels"),
@@ -84,8 +84,13 @@ def test_layers_may_differ_and_go(shape: ModelShape, data: st.DataObject) -> Non
     assert widths.removed(shape, layout) == shape.block_parameters - left
     norms_gone = 2 * (shape.layers - len(layout)) * shape.hidden
     assert widths.parameters(shape, layout) == shape.parameters - (shape.block_parameters - left) - norms_gone
-    most = Widths(max(layer.kv_groups for layer in layout), max(layer.ffn for layer in layout))
-    padded = len(layout) * counted(shape, most) // shape.layers
+    groups = max(layer.kv_groups for layer in layout)
+    divides = {n: shape.hidden % (n * shape.group) == 0 for n in range(groups, shape.kv_heads)}
+    takes = {"any": divides.keys(), "divisors": [n for n in divides if divides[n]], "fixed": []}
+    loading = takes[shape.head_counts]
+    most = Widths(min(loading, default=shape.kv_heads), max(layer.ffn for layer in layout))
+    hosted = shape.host_padding(most.kv_groups * shape.group)
+    padded = len(layout) * (counted(shape, most) // shape.layers + hosted)
     assert widths.stored_parameters(shape, layout) - widths.parameters(shape, layout) == padded - left
 
 
@@ -104,9 +109,9 @@ def test_a_plan_is_within_the_tolerance_or_there_is_none(
     allowed = [kept for kept in choices(shape, scope, multiple) if abs(removed(shape, kept) - wanted) <= tolerance]
     if not allowed:
         with pytest.raises(errors.TargetUnreachable, match=f"{target:.4f}"):
-            widths.uniform(shape, target, scope=scope, round_ffn_to=multiple)
+            widths.uniform(shape, target, Rules(scope=scope, round_ffn_to=multiple))
         return
-    kept = widths.uniform(shape, target, scope=scope, round_ffn_to=multiple)
+    kept = widths.uniform(shape, target, Rules(scope=scope, round_ffn_to=multiple))
     assert kept in allowed
     # No other allowed choice takes heads closer to their share, and none of as many heads comes closer to the target.
     share = shape.kv_heads * (1 - target)
@@ -160,8 +165,8 @@ def test_the_refusal_names_what_can_be_had() -> None:
         max_positions=8192, norms=2 * 576, outside=49152 * 576 + 576, tied=True,
     )  # fmt: skip
     assert smol.parameters == 134_515_008  # as its model card has it
-    kept = widths.uniform(smol, 0.3, scope=("attention_heads", "mlp_channels"), round_ffn_to=64)
+    kept = widths.uniform(smol, 0.3, Rules(scope=("attention_heads", "mlp_channels"), round_ffn_to=64))
     assert kept == Widths(kv_groups=2, ffn=1088)
     with pytest.raises(errors.TargetUnreachable) as refused:
-        widths.uniform(smol, 0.5, scope=("attention_heads",), round_ffn_to=64)
+        widths.uniform(smol, 0.5, Rules(scope=("attention_heads",), round_ffn_to=64))
     assert "0.1667" in refused.value.hint

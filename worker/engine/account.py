@@ -8,14 +8,15 @@ from importlib.metadata import version
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from jobs import widths
-from jobs.outline import outline
+from jobs import goals, widths
+from jobs.outline import of_layout
 from jobs.shapes import ModelShape
 from jobs.specs import JobSpec
 from worker.engine import protocols, report
 from worker.engine.base_models import BaseModel
 from worker.engine.history import History
 from worker.engine.measurement import Measured
+from worker.engine.perplexity_limit import Walk
 from worker.engine.plan import Plan
 from worker.engine.protocols import Protocol
 from worker.engine.report import Report
@@ -32,6 +33,7 @@ def settle(
     tokenizer: PreTrainedTokenizerBase,
     plan: Plan,
     measured: Measured,
+    walk: Walk | None,
     finetuned: report.Finetuned | None,
     merged_difference: float,
     certificate: Certificate,
@@ -44,9 +46,10 @@ def settle(
     return Report(
         base_model=report.Base(name=base.name, revision=base.revision, licence=base.licence),
         method=spec.method.type,
-        requested_ratio=spec.method.ratio,
+        requested_ratio=goals.wanted(shape, spec) / shape.block_parameters,
+        perplexity_limit=walk and report.PerplexityLimit(**asdict(walk)),
         achieved_ratio=widths.ratio(shape, layout),
-        plan=outline(shape, layout),
+        plan=of_layout(shape, layout),
         dense=_figures("dense", measured, shape, plan),
         dense_finetuned=finetuned,
         pruned=_figures("pruned", measured, shape, plan),

@@ -45,7 +45,7 @@ def stock_config(base: PreTrainedConfig, shape: ModelShape, plan: Plan) -> PreTr
     A host's class holds the same tensors and does the same arithmetic, where the own class refuses such head counts or
     runtimes misread them. Where layers differ, all are as wide as the widest (see `padding`).
     """
-    words, kept = FAMILIES[shape.family], widths.widest(plan.layout)
+    words, kept = FAMILIES[shape.family], widths.stored(shape, plan.layout)
     heads = kept.kv_groups * shape.group
     fields: dict[str, Any] = {key: value for key, value in base.to_dict().items() if key not in NOT_OURS}
     fields |= {words.layers: len(plan.layers), words.ffn: kept.ffn}

@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 import torch
 
-from jobs import errors
+from jobs import errors, goals
 from jobs.shapes import QUANTISED_BLOCK, ModelShape
 from jobs.specs import JobSpec, LoraPruneSpec, TrainSpec
 from worker.engine import evaluation, training
@@ -82,7 +82,7 @@ def estimate(shape: ModelShape, spec: JobSpec, *, stored: str, accelerator: bool
     flowing = 4 if train.precision == "float32" else 2
     written = 4 if (stored == "float32" and spec.output.dtype == "auto") or spec.output.dtype == "float32" else 2
     outside = shape.parameters - shape.block_parameters
-    kept = shape.parameters - round(method.ratio * shape.block_parameters)
+    kept = shape.parameters - round(goals.wanted(shape, spec))
     compared = shape.parameters if accelerator else shape.parameters + kept
     return Estimate(
         weights=round(outside * held + shape.block_parameters * BYTES_PER_WEIGHT.get(train.base_precision, held)),

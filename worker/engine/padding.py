@@ -7,8 +7,9 @@ nothing on disk or at run time.
 import torch
 from torch import Tensor
 
+from jobs import widths
 from jobs.shapes import ModelShape
-from worker.engine.architectures import Family
+from worker.engine.architectures import Family, Kind
 from worker.engine.plan import Plan
 
 
@@ -18,7 +19,8 @@ def padded(state: dict[str, Tensor], family: Family, shape: ModelShape, plan: Pl
     Zeros go behind the units that stay, whole units at a time, so that query heads still stand beside their KV head.
     """
     padded_state = dict(state)
-    widest = {kind: max(len(layer.kept(kind)) for layer in plan.layers) for kind in family.kinds}
+    stored = widths.stored(shape, plan.layout)
+    widest = {Kind.KV_GROUP: stored.kv_groups, Kind.FFN_CHANNEL: stored.ffn}
     for place, layer in enumerate(plan.layers):
         for member in family.members:
             count = len(layer.kept(member.kind))

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from jobs import errors, shapes, widths
+from jobs import errors, goals, shapes
+from jobs.goals import Goal
 from jobs.specs import JobSpec
-from jobs.widths import Layout
 from worker.engine import (
     account,
     adapters,
@@ -69,7 +69,7 @@ class Job:
     training: Windows
     held_out: Windows
     material: Material
-    target: Layout
+    goal: Goal
     work: Path
     reporter: Reporter
     story: Story
@@ -137,6 +137,7 @@ def compress(
         tokenizer=job.tokenizer,
         plan=outcome.plan,
         measured=measured,
+        walk=outcome.walk,
         finetuned=finetuned,
         merged_difference=merged_difference,
         certificate=certificate,
@@ -156,9 +157,7 @@ def _prepare(spec: JobSpec, inputs: Inputs, work: Path, reporter: Reporter, chec
     further = [protocol.window for protocol in spec.evaluation.perplexities]
     shapes.check_sequence_length(base.shape, max([train.sequence_length, window, *further]))
     shapes.check_scope(base.shape, spec.method.scope)
-    method = spec.method
-    kept = widths.uniform(base.shape, method.ratio, scope=method.scope, round_ffn_to=method.round_ffn_to)
-    target = widths.alike(base.shape, kept)
+    goal = goals.goal(base.shape, spec)
     shapes.check_base_precision(base.shape, train.base_precision)
     if train.base_precision != "full":
         quantised.check_installed()
@@ -186,7 +185,7 @@ def _prepare(spec: JobSpec, inputs: Inputs, work: Path, reporter: Reporter, chec
     if checkpoints is not None:
         keeping = Checkpoints(checkpoints, identity.of(spec, base.folder, (windows, held_out)))
     opened = story.opened(keeping, reporter, train.checkpoint_every_steps)
-    return Job(spec, base, tokenizer, windows, held_out, material, target, work, reporter, opened)
+    return Job(spec, base, tokenizer, windows, held_out, material, goal, work, reporter, opened)
 
 
 def _check_tokens(
@@ -219,14 +218,13 @@ def _dense(job: Job) -> PreTrainedModel:
 
 
 def _announce(job: Job) -> None:
-    shape, target = job.base.shape, job.target
+    shape, goal = job.base.shape, job.goal
     steps = training.total_steps(len(job.training), job.spec.method.train)
     runs = 2 if job.spec.evaluation.finetuned_reference else 1
-    job.reporter.training(steps * runs, widths.ratio(shape, target))
+    job.reporter.training(steps * runs, goal.ratio(shape))
     job.reporter.log(
-        f"Every layer keeps {target[0].kv_groups} of {shape.kv_heads} KV groups and {target[0].ffn} of {shape.ffn} FFN "
-        f"channels: {widths.removed(shape, target):,} of {shape.block_parameters:,} block parameters go "
-        f"({widths.ratio(shape, target):.2%}; asked: {job.spec.method.ratio:.2%})."
+        f"{goal.words(shape)}: {goal.removed:,} of {shape.block_parameters:,} block parameters go "
+        f"({goal.ratio(shape):.2%}; asked: {goals.wanted(shape, job.spec) / shape.block_parameters:.2%})."
     )
 
 
@@ -260,8 +258,9 @@ def _task(job: Job, model: PreTrainedModel, probe_BT: Tensor) -> Task:
         model=model,
         family=family(job.base.shape),
         shape=job.base.shape,
-        target=job.target,
+        goal=job.goal,
         windows=job.training,
+        held_out=job.held_out,
         probe_BT=probe_BT,
         seed=job.spec.seed,
         work=job.work,

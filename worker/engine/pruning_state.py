@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from jobs.shapes import ModelShape
 from worker.engine import adapters, surgery
 from worker.engine.architectures import Family
+from worker.engine.perplexity_limit import Walk
 from worker.engine.plan import Plan
 
 PLAN, TENSORS = "plan.json", "pruning.safetensors"
@@ -23,17 +24,22 @@ class PruningState:
     """How far pruning has come.
 
     `present` is what the model physically has, `average` the state of the running average, and `mended` the frozen
-    weights that are more than a part of the base model's, by place.
+    weights that are more than a part of the base model's, by place; `walk` is what a limit on perplexity has seen.
     """
 
     plan: Plan
     present: Plan
     average: dict[str, Tensor]
     mended: dict[str, Tensor]
+    walk: Walk | None = None
 
     def write(self, folder: Path) -> None:
         """As JSON and safetensors."""
-        content = {"plan": self.plan.to_json(), "present": self.present.to_json()}
+        content = {
+            "plan": self.plan.to_json(),
+            "present": self.present.to_json(),
+            "walk": self.walk and asdict(self.walk),
+        }
         (folder / PLAN).write_text(json.dumps(content), encoding="utf-8")
         tensors = {_AVERAGE + name: tensor for name, tensor in self.average.items()}
         tensors |= {_MENDED + name: tensor for name, tensor in self.mended.items()}
@@ -48,7 +54,8 @@ class PruningState:
             {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
             for prefix in (_AVERAGE, _MENDED)
         )
-        return cls(Plan.from_json(content["plan"]), Plan.from_json(content["present"]), average, mended)
+        walk = content["walk"] and Walk(**content["walk"])
+        return cls(Plan.from_json(content["plan"]), Plan.from_json(content["present"]), average, mended, walk)
 
     @torch.no_grad()
     def impose(self, model: nn.Module, family: Family, shape: ModelShape) -> None:

@@ -55,6 +55,15 @@ class Finetuned(Part):
     dtype: str = Field(description="Of the weights while training; its adapters are beside them, not merged.")
 
 
+class PerplexityLimit(Part):
+    """Perplexities that decided how much went, on a few held-out windows; taken right after a cut."""
+
+    limit: float = Field(description="What may not be passed.")
+    dense: float = Field(description="Of the untouched model.")
+    kept: float = Field(description="After the last cut that stayed.")
+    refused: float | None = Field(description="After the cut that was taken back; null if the largest ratio passed.")
+
+
 class Protocol(Part):
     """All that perplexity depends on besides the model."""
 
@@ -138,7 +147,10 @@ class Report(Part):
     version: Literal[2] = Field(VERSION, description="Of this form; it grows when a field changes its meaning.")
     base_model: Base
     method: str = Field(description="Type of the method; recipe.yaml holds all its settings.")
-    requested_ratio: float = Field(description="Part of the block parameters that was to go.")
+    requested_ratio: float = Field(
+        description="Part of the block parameters that was to go; with a limit on perplexity, at most."
+    )
+    perplexity_limit: PerplexityLimit | None = Field(description="How far a limit on perplexity let the job go.")
     achieved_ratio: float = Field(description="Part of the block parameters that went.")
     plan: Outline = Field(description="The architecture before and after.")
     dense: Figures

@@ -5,7 +5,6 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
-from jobs import widths
 from jobs.widths import Layout
 from worker.engine.history import HeldOutPerplexity, History, PhaseStart, PruneEvent, Step
 
@@ -78,14 +77,13 @@ class Reporter:
 
     def pruned(self, layout: Layout, sparsity: float) -> None:
         """Units were removed, within the step that is not yet reported; the widths told are the widest layer's."""
-        widest = widths.widest(layout)
         self.sparsity = sparsity
         event = PruneEvent(
             step=self._done_steps + 1,
             sparsity=sparsity,
             layers=len(layout),
-            kv_groups=widest.kv_groups,
-            ffn_channels=widest.ffn,
+            kv_groups=max(layer.kv_groups for layer in layout),
+            ffn_channels=max(layer.ffn for layer in layout),
         )
         self.history.prunes.append(event)
         self._emit({"type": "prune", **event.model_dump()})

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from jobs import widths
-from jobs.specs import LoraPruneSpec
+from jobs import goals
+from jobs.specs import JobSpec, LoraPruneSpec
 from worker.engine import base_models, story
 from worker.engine.architectures import family
 from worker.engine.checkpoints import Checkpoints
@@ -16,6 +16,7 @@ from worker.engine.history import History
 from worker.engine.identity import Identity
 from worker.engine.methods import lora_prune
 from worker.engine.methods.outcome import Task
+from worker.engine.perplexity_limit import Walk
 from worker.engine.plan import Plan
 from worker.engine.reporter import Reporter
 from worker.engine.windows import Windows
@@ -29,6 +30,7 @@ class Run:
     history: History
     state: dict[str, Tensor]
     events: list[dict[str, Any]]
+    walk: Walk | None
 
     @property
     def losses(self) -> list[float]:
@@ -51,6 +53,12 @@ def spec_of(**fields: Any) -> LoraPruneSpec:
     return LoraPruneSpec.model_validate(settings | fields)
 
 
+def job_of(method: LoraPruneSpec) -> JobSpec:
+    """A job by this method; neither its model nor its text is ever read."""
+    nowhere = {"source": "local", "path": "/nowhere"}
+    return JobSpec.model_validate({"base_model": nowhere, "dataset": nowhere, "method": method.model_dump()})
+
+
 def text(base: base_models.BaseModel, count: int = 32, length: int = 32) -> Windows:
     """Windows of random tokens: nothing to learn but their order, which is all that these tests need."""
     ids_NT = torch.randint(base.shape.vocab, (count, length), generator=torch.Generator().manual_seed(5))
@@ -66,12 +74,14 @@ def prune(
     spec: LoraPruneSpec,
     work: Path,
     *,
+    windows: Windows | None = None,
     checkpoints: Path | None = None,
     stop_after: int | None = None,
 ) -> Run:
     """Prune the model in `model_folder` and merge.
 
     Args:
+        windows: to train on and to hold out; random ones unless given.
         checkpoints: a folder for them; what it holds is gone on from.
         stop_after: the step after which the run is `Stopped`.
     """
@@ -89,16 +99,16 @@ def prune(
         None if checkpoints is None else Checkpoints(checkpoints, Identity({"spec": {}, "base_model": "", "data": ""}))
     )
     told = story.opened(kept, reporter, spec.train.checkpoint_every_steps)
-    reporter.training(spec.train.steps or 1, spec.ratio)
-    windows = text(base)
-    kept_widths = widths.uniform(shape, spec.ratio, scope=spec.scope, round_ffn_to=spec.round_ffn_to)
+    reporter.training(spec.train.steps or 1, spec.ratio or 0)
+    windows = windows or text(base)
     outcome = lora_prune.run(
         Task(
             model=base.load(torch.float32),
             family=family(shape),
             shape=shape,
-            target=widths.alike(shape, kept_widths),
+            goal=goals.goal(shape, job_of(spec)),
             windows=windows,
+            held_out=windows,
             probe_BT=windows.ids_NT[:2].long(),
             seed=0,
             work=work,
@@ -108,4 +118,4 @@ def prune(
         ),
         spec,
     )
-    return Run(outcome.plan, reporter.history, outcome.state, events)
+    return Run(outcome.plan, reporter.history, outcome.state, events, outcome.walk)

@@ -1,17 +1,20 @@
 """LoRA fine-tuning with iterative structured pruning.
 
 Source: LoRAPrune, Zhang et al. 2024, arXiv:2305.18403. Where we differ: units are KV groups, so grouped queries hold;
-every layer keeps the same widths and none is exempt, so the result is a stock configuration; units are cut away while
+unless asked otherwise every layer keeps the same widths and none is exempt, so that the result is a stock configuration
+without padding; units are cut away while
 training goes on, not masked, so that steps get faster; the target is met exactly at the last event, counted in
 parameters; unless asked otherwise units are scored by the exact gradients of their masks (`scores.mask_gradient`), not
 by the paper's proxy, which here leaves out its quadratic term (`scores.lora_gradient`); each cut is compensated by
 least squares.
 """
 
+from jobs.budgets import PerplexityLimit
 from jobs.specs import LoraPruneSpec
 from worker.engine import adapters, scores, training, verification
 from worker.engine.methods import teachers
 from worker.engine.methods.outcome import Outcome, Task
+from worker.engine.perplexity_limit import PerplexityWatch
 from worker.engine.pruning import IterativePruning
 
 
@@ -20,10 +23,12 @@ def run(task: Task, spec: LoraPruneSpec) -> Outcome:
     task.reporter.phase("scoring")
     windows, teaching = teachers.engage(task, spec)
     adapted = adapters.attach(task.model, task.family, spec.lora, seed=task.seed)
+    limit = spec.target if isinstance(spec.target, PerplexityLimit) else None
+    watch = None if limit is None else PerplexityWatch(task.model, task.held_out, limit)
     calibration = task.windows.shuffled(task.seed)
     scorer = scores.start(task.model, task.family, task.shape, spec.score, seed=task.seed)
     pruning = IterativePruning(
-        task.model, task.family, task.shape, task.target, spec, scorer, calibration, task.reporter
+        task.model, task.family, task.shape, task.goal, spec, scorer, calibration, task.reporter, watch
     )
     resume_from = None if task.saving is None else task.saving.resume_from
     if resume_from is None:
@@ -45,4 +50,4 @@ def run(task: Task, spec: LoraPruneSpec) -> Outcome:
     plan = pruning.finished()
     task.reporter.phase("merging")
     logits_BTV = verification.exact_answers(task.model, task.probe_BT)
-    return Outcome(plan, adapters.merged_state(task.model, task.family), logits_BTV)
+    return Outcome(plan, adapters.merged_state(task.model, task.family), logits_BTV, watch.walk if watch else None)

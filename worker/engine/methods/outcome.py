@@ -7,9 +7,10 @@ from pathlib import Path
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from jobs.goals import Goal
 from jobs.shapes import ModelShape
-from jobs.widths import Layout
 from worker.engine.architectures import Family
+from worker.engine.perplexity_limit import Walk
 from worker.engine.plan import Plan
 from worker.engine.reporter import Reporter
 from worker.engine.training import Saving
@@ -23,8 +24,9 @@ class Task:
     model: PreTrainedModel
     family: Family
     shape: ModelShape
-    target: Layout
+    goal: Goal
     windows: Windows
+    held_out: Windows
     probe_BT: Tensor
     seed: int
     work: Path
@@ -38,9 +40,11 @@ class Task:
 class Outcome:
     """The decision, the weights that are left, and how the model in training answered the probe.
 
-    `state` is the bare model's, on the CPU, float32 where it was trained; `logits_BTV` are `exact_answers`.
+    `state` is the bare model's, on the CPU, float32 where it was trained; `logits_BTV` are `exact_answers`;
+    `walk` tells of a limit on perplexity.
     """
 
     plan: Plan
     state: dict[str, Tensor]
     logits_BTV: Tensor
+    walk: Walk | None = None

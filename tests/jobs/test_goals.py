@@ -1,0 +1,148 @@
+"""Every kind of target comes to the parameters that it names, or is refused by name."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jobs import errors, goals, widths
+from jobs.goals import Goal
+from jobs.outline import outline
+from jobs.shapes import ModelShape
+from jobs.specs import JobSpec
+from jobs.widths import Widths
+
+SMOL = ModelShape(
+    family="llama", layers=30, hidden=576, heads=9, kv_heads=3, head_dim=64, ffn=1536, vocab=49152,
+    max_positions=8192, norms=2 * 576, outside=49152 * 576 + 576, tied=True,
+)  # fmt: skip
+STEP = SMOL.layers * 64 * SMOL.ffn_channel_cost
+
+
+def job(output: dict[str, Any] | None = None, **method: Any) -> JobSpec:
+    nowhere = {"source": "local", "path": "/nowhere"}
+    return JobSpec.model_validate(
+        {
+            "base_model": nowhere,
+            "dataset": nowhere,
+            "method": {"type": "lora_prune", **method},
+            "output": output or {},
+        }
+    )
+
+
+def goal_of(**fields: Any) -> Goal:
+    return goals.goal(SMOL, job(**fields))
+
+
+def left(goal: Goal) -> int:
+    assert goal.layout is not None
+    return widths.parameters(SMOL, goal.layout)
+
+
+def test_targets_of_all_parameters_count_embeddings_and_norms() -> None:
+    assert abs(left(goal_of(target={"type": "parameters", "parameters": 90_000_000})) - 90_000_000) <= STEP / 2
+    by_ratio = left(goal_of(target={"type": "parameter_ratio", "ratio": 0.3}))
+    assert abs(by_ratio - 0.7 * SMOL.parameters) <= STEP / 2
+
+
+@given(size=st.integers(100_000_000, 260_000_000))
+def test_bytes_are_never_exceeded_and_nearly_used(size: int) -> None:
+    goal = goal_of(target={"type": "bytes", "bytes": size}, output={"dtype": "float16"})
+    assert 0 <= size - 2 * left(goal) <= 2 * STEP + 80_000
+
+
+def test_protected_layers_stay_whole_and_the_others_make_up_for_them() -> None:
+    goal = goal_of(ratio=0.4, budget={"allocation": "protected"})
+    assert goal.layout is not None
+    whole = widths.full(SMOL)
+    assert [place for place, layer in enumerate(goal.layout) if layer == whole] == [0, 1, 2, 29]
+    assert len(set(goal.layout)) == 2
+    assert abs(goal.removed - 0.4 * SMOL.block_parameters) <= STEP / 2
+
+
+def test_whole_layers_count_towards_the_ratio() -> None:
+    goal = goal_of(ratio=0.3, layers_to_remove=5)
+    assert goal.layout is not None
+    assert len(goal.layout) == goal.layers == 25
+    assert abs(goal.removed - 0.3 * SMOL.block_parameters) <= STEP / 2
+    planned = outline(SMOL, goal)
+    assert (planned.layers, planned.layers_removed) == (25, 5)
+    assert planned.parameters.after == left(goal) == SMOL.parameters - goal.removed - 5 * 2 * SMOL.hidden
+
+
+def test_layers_alone_may_be_enough() -> None:
+    goal = goal_of(ratio=5 / 30, layers_to_remove=5)
+    assert goal.layout == (widths.full(SMOL),) * 25
+
+
+@pytest.mark.parametrize("allocation", ["adaptive", "global"])
+def test_what_only_scores_can_tell_is_known_as_a_count(allocation: str) -> None:
+    goal = goal_of(ratio=0.4, budget={"allocation": allocation, "min_fraction": 0.25})
+    assert goal.layout is None
+    assert goal.removed == round(0.4 * SMOL.block_parameters)
+    assert goal.floor == Widths(1, 384)
+    planned = outline(SMOL, goal)
+    assert not planned.widths_known
+    assert planned.parameters.after == SMOL.parameters - goal.removed
+    assert planned.stored_parameters == SMOL.parameters
+
+
+@pytest.mark.parametrize("devices", [1, 2, 3])
+def test_devices_share_the_widths_evenly(devices: int) -> None:
+    goal = goal_of(ratio=0.3, budget={"tensor_parallel": devices}, scope=["mlp_channels", "attention_heads"])
+    assert goal.layout is not None
+    (kept,) = set(goal.layout)
+    assert kept.kv_groups * SMOL.group % devices == kept.ffn % devices == 0
+    assert kept.kv_groups % devices == 0 or devices % kept.kv_groups == 0
+
+
+IMPOSSIBLE: dict[str, tuple[dict[str, Any], type[errors.PlanError]]] = {
+    "no layer that gives": ({"ratio": 0.3, "layers_to_remove": 29}, errors.LayerWithoutUnits),
+    "ffn below one multiple": ({"ratio": 0.85, "scope": ["mlp_channels"]}, errors.LayerWithoutUnits),
+    "below the floor": (
+        {"ratio": 0.6, "budget": {"allocation": "global", "min_fraction": 0.6}},
+        errors.LayerWithoutUnits,
+    ),
+    "layers hold more than asked": ({"ratio": 0.3, "layers_to_remove": 15}, errors.TargetUnreachable),
+    "more than there is": ({"target": {"type": "parameters", "parameters": 2 * 10**8}}, errors.TargetUnreachable),
+    "less than the embeddings": (
+        {"target": {"type": "parameters", "parameters": 10**7}},
+        errors.TargetUnreachable,
+    ),
+}
+
+
+@pytest.mark.parametrize(("method", "expected"), IMPOSSIBLE.values(), ids=IMPOSSIBLE.keys())
+def test_what_cannot_be_is_refused_by_name_with_what_to_do(
+    method: dict[str, Any], expected: type[errors.PlanError]
+) -> None:
+    with pytest.raises(errors.PlanError) as refused:
+        goal_of(**method)
+    assert type(refused.value) is expected
+    assert refused.value.hint
+
+
+CONTRADICTIONS: dict[str, dict[str, Any]] = {
+    "neither": {},
+    "both": {"ratio": 0.3, "target": {"type": "parameters", "parameters": 5}},
+    "bytes that padding would not save": {
+        "target": {"type": "bytes", "bytes": 5},
+        "budget": {"allocation": "global"},
+        "output": {"dtype": "float16"},
+    },
+    "bytes of no dtype": {"target": {"type": "bytes", "bytes": 5}},
+    "layers taken back": {"target": {"type": "perplexity", "increase": 0.1}, "layers_to_remove": 1},
+    "cuts that nobody measures": {
+        "target": {"type": "perplexity", "increase": 0.1},
+        "schedule": {"cut": "last_event"},
+    },
+    "devices before widths": {"ratio": 0.3, "budget": {"allocation": "adaptive", "tensor_parallel": 2}},
+}
+
+
+@pytest.mark.parametrize("fields", CONTRADICTIONS.values(), ids=CONTRADICTIONS.keys())
+def test_contradictions_are_refused_before_any_model_is_read(fields: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="validation error"):
+        job(**fields)

@@ -1,0 +1,59 @@
+"""Whole runs of the Trainer under every budget: the goal is met, and the model is its plan."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jobs import goals
+from jobs.sources import LocalData
+from tests.worker.engine.runs import job_of, prune, spec_of
+from worker.engine import base_models, datasets, export, padding
+from worker.engine.architectures import family
+
+BUDGETS: dict[str, dict[str, Any]] = {
+    "protected": {"budget": {"allocation": "protected"}},
+    "adaptive": {"budget": {"allocation": "adaptive"}},
+    "global": {"budget": {"allocation": "global"}},
+    "a layer and widths": {"layers_to_remove": 1},
+    "a layer, then by score": {"layers_to_remove": 1, "budget": {"allocation": "global"}},
+    "a layer, silent until the last event": {"layers_to_remove": 1, "schedule": {"cut": "last_event"}},
+}
+
+
+@pytest.mark.parametrize("fields", BUDGETS.values(), ids=BUDGETS.keys())
+def test_every_budget_is_met_and_the_model_is_its_plan(
+    small_model: Path, tmp_path: Path, fields: dict[str, Any]
+) -> None:
+    spec = spec_of(train={"steps": 6}, ratio=0.5, **fields)
+    shape = base_models.open_folder(small_model).shape
+    run = prune(small_model, spec, tmp_path)
+
+    goal = goals.goal(shape, job_of(spec))
+    quantum = spec.ffn_multiple * shape.ffn_channel_cost
+    assert abs(run.plan.removed(shape) - goal.removed) <= (0 if goal.layout else quantum)
+    assert len(run.plan.layers) == shape.layers - spec.layers_to_remove
+    assert {0, shape.layers - 1} <= {layer.index for layer in run.plan.layers}
+    if spec.budget.allocation != "uniform":
+        assert len(set(run.plan.layout)) > 1
+    state = padding.padded(run.state, family(shape), shape, run.plan)
+    config = base_models.open_folder(small_model).stock_config()
+    export.assemble(export.stock_config(config, shape, run.plan), state)  # every name and shape fits
+
+
+def test_a_limit_on_perplexity_takes_the_last_cut_back(small_model: Path, small_text: Path, tmp_path: Path) -> None:
+    tokenizer = base_models.open_folder(small_model).tokenizer()
+    text = datasets.read(LocalData(source="local", path=str(small_text)), tokenizer, length=32, seed=0).first(40)
+    target = {"type": "perplexity", "increase": 1.5, "largest_ratio": 0.8, "windows": 8}
+    spec = spec_of(ratio=None, target=target, train={"steps": 10}, schedule={"prune_every_steps": 1})
+    run = prune(small_model, spec, tmp_path, windows=text)
+    shape = base_models.open_folder(small_model).shape
+
+    assert run.walk is not None
+    assert run.walk.refused is not None
+    assert run.walk.kept <= run.walk.limit < run.walk.refused
+    assert 0 < run.plan.removed(shape) < 0.8 * shape.block_parameters
+    cuts = [event for event in run.events if event["type"] == "prune"]
+    assert cuts[-1]["sparsity"] == pytest.approx(run.plan.removed(shape) / shape.block_parameters)
+    sizes = {name: tensor.shape[0] for name, tensor in run.state.items() if name.endswith("up_proj.weight")}
+    assert list(sizes.values()) == [layer.ffn for layer in run.plan.layout]

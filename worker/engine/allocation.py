@@ -1,0 +1,164 @@
+"""How many units each layer keeps where only scores, or what layers do, can tell.
+
+What goes, goes in quanta: a KV group, or a multiple of FFN channels, the least important of its layer first.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from jobs import widths
+from jobs.shapes import ModelShape
+from jobs.widths import Layout, Widths
+from worker.engine.architectures import Kind
+from worker.engine.plan import Scores
+
+
+@dataclass(frozen=True)
+class Room:
+    """What layers have to give: no layer falls below `floor`, FFN widths are multiples of `ffn_multiple`."""
+
+    shape: ModelShape
+    present: Layout
+    floor: Widths
+    ffn_multiple: int
+
+    @property
+    def whole(self) -> int:
+        """Parameters of one untouched layer that units hold."""
+        return self.shape.kv_heads * self.shape.kv_group_cost + self.shape.ffn * self.shape.ffn_channel_cost
+
+    def lost(self, layout: Layout) -> int:
+        """Parameters that the layers have lost of what they were made with."""
+        return sum(widths.lost(self.shape, layer) for layer in layout)
+
+    def next_ffn(self, ffn: int) -> int:
+        """The next smaller FFN width."""
+        return ffn - (ffn % self.ffn_multiple or self.ffn_multiple)
+
+
+@dataclass(frozen=True, order=True)
+class _Quantum:
+    """Units that go together; those of one layer and kind stand in the order in which they can go."""
+
+    worth: float
+    place: int
+    kind: Kind
+    number: int
+    units: int
+    cost: int
+
+
+def by_score(room: Room, scores: Scores, wanted: int, *, per_parameter: bool) -> Layout:
+    """Take what is worth least, in whatever layer, until the layers have lost `wanted` parameters, to half a quantum.
+
+    Args:
+        scores: comparable across layers and kinds, by what a unit costs if `per_parameter`.
+    """
+    quanta = sorted(_quanta(room, scores, per_parameter=per_parameter))
+    channels, groups = room.ffn_multiple * room.shape.ffn_channel_cost, room.shape.kv_group_cost
+    finest = channels if any(quantum.kind is Kind.FFN_CHANNEL for quantum in quanta) else groups
+    left = wanted - room.lost(room.present)
+    layout = list(room.present)
+    stopped: set[tuple[int, Kind]] = set()
+    for quantum in quanta:
+        lane = quantum.place, quantum.kind
+        if lane in stopped or left < quantum.cost - min(quantum.cost, finest) / 2:
+            stopped.add(lane)
+            continue
+        left -= quantum.cost
+        layer = layout[quantum.place]
+        match quantum.kind:
+            case Kind.KV_GROUP:
+                layout[quantum.place] = replace(layer, kv_groups=layer.kv_groups - quantum.units)
+            case Kind.FFN_CHANNEL:
+                layout[quantum.place] = replace(layer, ffn=layer.ffn - quantum.units)
+    return tuple(layout)
+
+
+def _quanta(room: Room, scores: Scores, *, per_parameter: bool) -> Iterator[_Quantum]:
+    costs = {Kind.KV_GROUP: room.shape.kv_group_cost, Kind.FFN_CHANNEL: room.shape.ffn_channel_cost}
+    for place, layer in enumerate(room.present):
+        sizes = {
+            Kind.KV_GROUP: [1] * (layer.kv_groups - room.floor.kv_groups),
+            Kind.FFN_CHANNEL: list(_ffn_steps(room, layer.ffn)),
+        }
+        for kind, units in sizes.items():
+            if not units:  # nothing of it may go; a family may not even score it
+                continue
+            ascending_U = torch.sort(scores[kind][place]).values.double()
+            for number, part_U in enumerate(_parts(ascending_U, units)):
+                worth = float(part_U.mean()) / (costs[kind] if per_parameter else 1)
+                yield _Quantum(worth, place, kind, number, len(part_U), len(part_U) * costs[kind])
+
+
+def _ffn_steps(room: Room, ffn: int) -> Iterator[int]:
+    while room.next_ffn(ffn) >= room.floor.ffn:
+        yield ffn - room.next_ffn(ffn)
+        ffn = room.next_ffn(ffn)
+
+
+def _parts(ascending_U: Tensor, sizes: Sequence[int]) -> Sequence[Tensor]:
+    return ascending_U[: sum(sizes)].split(list(sizes)) if sizes else ()
+
+
+def by_influence(room: Room, influence: Sequence[float], wanted: int, *, amplitude: float) -> Layout:
+    """Have layers that change their input less give more, until they have lost `wanted` parameters, to half a quantum.
+
+    A layer of the mean influence gives the mean part, the others up to `amplitude` more or less. Source: after
+    Adapt-Pruner, arXiv:2502.03460, eq. 4-6, whose parts grow with every event by the same amplitude; here they stay in
+    proportion, so that the end does not depend on how many events there are.
+    """
+    parts = _parts_of(room, influence, wanted, amplitude)
+    layout = [_nearest(room, layer, part) for layer, part in zip(room.present, parts, strict=True)]
+    quantum = room.ffn_multiple * room.shape.ffn_channel_cost
+    while True:
+        over = room.lost(tuple(layout)) - wanted
+        if abs(over) <= quantum / 2:
+            return tuple(layout)
+        moved = _moved(room, layout, parts, back=over > 0)
+        if moved is None or abs(room.lost(tuple(moved)) - wanted) >= abs(over):
+            return tuple(layout)
+        layout = moved
+
+
+def _parts_of(room: Room, influence: Sequence[float], wanted: int, amplitude: float) -> list[float]:
+    """The part of its units that each layer is to have lost: never less than it has, never more than it can."""
+    values = torch.tensor(influence, dtype=torch.float64)
+    centred = values - values.mean()
+    shares = (1 - amplitude * centred / centred.abs().max().clamp_min(1e-30)).tolist()
+    least = [widths.lost(room.shape, layer) / room.whole for layer in room.present]
+    most = widths.lost(room.shape, room.floor) / room.whole
+
+    def parts(scale: float) -> list[float]:
+        return [min(max(scale * share, low), most) for share, low in zip(shares, least, strict=True)]
+
+    low, high = 0.0, 1e6
+    for _ in range(100):
+        middle = (low + high) / 2
+        low, high = (middle, high) if sum(parts(middle)) * room.whole < wanted else (low, middle)
+    return parts(high)
+
+
+def _nearest(room: Room, present: Widths, part: float) -> Widths:
+    """The widths at which a layer has lost about `part`: KV groups in proportion, FFN channels make up the rest."""
+    shape = room.shape
+    groups = min(present.kv_groups, max(room.floor.kv_groups, shape.kv_heads - round(part * shape.kv_heads)))
+    rest = part * room.whole - (shape.kv_heads - groups) * shape.kv_group_cost
+    ffn = present.ffn
+    while room.next_ffn(ffn) >= room.floor.ffn and (shape.ffn - ffn) * shape.ffn_channel_cost < rest:
+        ffn = room.next_ffn(ffn)
+    return Widths(groups, ffn)
+
+
+def _moved(room: Room, layout: list[Widths], parts: Sequence[float], *, back: bool) -> list[Widths] | None:
+    """One quantum more of FFN from the layer that is furthest above its part, or one given back; None if none can."""
+    ahead = [widths.lost(room.shape, layer) - part * room.whole for layer, part in zip(layout, parts, strict=True)]
+    for place in sorted(range(len(layout)), key=lambda place: (-ahead[place] if back else ahead[place], place)):
+        ffn, present = layout[place].ffn, room.present[place].ffn
+        new = min(ffn + room.ffn_multiple, present) if back else room.next_ffn(ffn)
+        if new != ffn and room.floor.ffn <= new <= present:
+            return [*layout[:place], replace(layout[place], ffn=new), *layout[place + 1 :]]
+    return None
