@@ -44,4 +44,4 @@ bench: install
 	@$(BIN)/python -m bench
 
 bench-engine: install
-	@$(BIN)/python -m bench engine
+	@$(BIN)/python -m bench engine scoring
