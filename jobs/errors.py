@@ -17,7 +17,7 @@ PruneryError
 ├── DatasetError                the text to train or evaluate on cannot be used
 │   └── DatasetNotFound, DatasetEmpty, DatasetInvalid, DatasetTooShort
 ├── PlanError                   what was asked cannot be planned
-│   ├── SequenceTooLong, TargetUnreachable, LayerWithoutUnits, ScopeImpossible
+│   ├── SequenceTooLong, TargetUnreachable, LayerWithoutUnits, ScopeImpossible, ScheduleImpossible
 │   └── EvaluationImpossible, BasePrecisionImpossible, DoesNotFit
 └── RunError                    the job started and could not go on
     ├── LossNotFinite, ScoreNotFinite
@@ -149,6 +149,12 @@ class ScopeImpossible(PlanError):
     """No stock class of the model's family could hold what is left without these units."""
 
     code = "scope_impossible"
+
+
+class ScheduleImpossible(PlanError):
+    """The schedule of cuts cannot do what the target needs."""
+
+    code = "schedule_impossible"
 
 
 class LayerWithoutUnits(PlanError):

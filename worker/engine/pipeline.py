@@ -30,6 +30,7 @@ from worker.engine import (
     padding,
     papers,
     quantised,
+    schedule,
     story,
     training,
     verification,
@@ -176,6 +177,7 @@ def _prepare(spec: JobSpec, inputs: Inputs, work: Path, reporter: Reporter, chec
         held_out = datasets.read(inputs.held_out, tokenizer, length=window, seed=spec.seed)
     material = measurement.prepare(spec.evaluation, inputs.texts, tokenizer, held_out, spec.seed)
     texts = [windows, held_out, *(protocol.windows for protocol in material.protocols)]
+    schedule.check(training.total_steps(len(windows), train), spec.method)
     _check_tokens(base, tokenizer, texts, spec.evaluation.prompts)
     reporter.log(
         f"{len(windows)} training windows of {train.sequence_length} tokens, "

@@ -2,7 +2,9 @@
 
 import math
 
-from jobs.specs import ScheduleSpec
+from jobs import errors
+from jobs.budgets import PerplexityLimit
+from jobs.specs import LoraPruneSpec, ScheduleSpec
 
 
 def fraction(step: int, total_steps: int, spec: ScheduleSpec) -> float:
@@ -25,3 +27,24 @@ def is_event(step: int, total_steps: int, spec: ScheduleSpec) -> bool:
     last = last_event(total_steps, spec)
     inside = spec.warmup_fraction * total_steps < step < last
     return step == last or (inside and step % spec.prune_every_steps == 0)
+
+
+def check(total_steps: int, spec: LoraPruneSpec) -> None:
+    """
+    Raises:
+        DatasetTooShort: the text gives so few steps that none is left to recover in, though some was asked for.
+        ScheduleImpossible: a limit on perplexity has one cut only to choose from.
+    """
+    ramp = spec.schedule
+    if spec.train.steps is None and ramp.cooldown_fraction > 0 and last_event(total_steps, ramp) >= total_steps:
+        raise errors.DatasetTooShort(
+            f"The training text gives {total_steps} steps in {spec.train.epochs:g} epochs, and the last cut is at the "
+            "last of them: nothing is left to recover in.",
+            hint="Give more text, more epochs, a smaller batch_size or sequence_length, or name the steps.",
+        )
+    events = sum(is_event(step, total_steps, ramp) for step in range(1, last_event(total_steps, ramp) + 1))
+    if isinstance(spec.target, PerplexityLimit) and events < 2:
+        raise errors.ScheduleImpossible(
+            f"A limit on perplexity chooses between sizes, and this schedule cuts once in {total_steps} steps.",
+            hint="Ask for a longer way with more cuts: schedule.cooldown_fraction 0.5, a smaller prune_every_steps.",
+        )

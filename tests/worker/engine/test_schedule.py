@@ -2,7 +2,9 @@
 
 import pytest
 
+from jobs import errors
 from jobs.specs import ScheduleSpec
+from tests.worker.engine.runs import spec_of
 from worker.engine import schedule
 
 
@@ -20,3 +22,19 @@ def test_the_last_event_is_inside_the_run_and_reaches_the_target(total: int, eve
     events = [step for step in range(1, total + 1) if schedule.is_event(step, total, spec)]
     assert events[-1] == schedule.last_event(total, spec) <= total
     assert schedule.fraction(events[-1], total, spec) == 1.0
+
+
+def test_a_text_too_small_for_the_schedule_is_refused_by_name() -> None:
+    with pytest.raises(errors.DatasetTooShort, match="1 steps") as refused:
+        schedule.check(1, spec_of(train={"steps": None}))
+    assert "more text" in refused.value.hint
+    schedule.check(1, spec_of(train={"steps": 1}))  # as it was asked for
+
+
+def test_a_limit_on_perplexity_needs_a_choice_of_cuts() -> None:
+    limit = {"type": "perplexity", "increase": 0.1}
+    with pytest.raises(errors.ScheduleImpossible, match="cuts once in 60 steps"):
+        schedule.check(
+            60, spec_of(ratio=None, target=limit, schedule={"warmup_fraction": 0, "cooldown_fraction": 0.99})
+        )
+    schedule.check(60, spec_of(ratio=None, target=limit, schedule={"cooldown_fraction": 0.5, "prune_every_steps": 5}))

@@ -1,0 +1,46 @@
+"""What a job would come to, without a service and without reading a weight."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import prunery
+
+SMALL = ["--set", "method.round_ffn_to=4", "--set", "method.train.sequence_length=64"]
+
+
+@pytest.fixture
+def described(small_model: Path, small_text: Path, tmp_path: Path) -> list[str]:
+    """A model of which only the words are there: its weights are an empty file."""
+    folder = tmp_path / "model"
+    folder.mkdir()
+    for name in ("config.json", "tokenizer.json", "tokenizer_config.json"):
+        if (small_model / name).is_file():
+            (folder / name).write_bytes((small_model / name).read_bytes())
+    (folder / "model.safetensors").write_bytes(b"")
+    return ["--model", str(folder), "--data", str(small_text), *SMALL]
+
+
+def test_a_plan_is_made_without_weights(described: list[str]) -> None:
+    done = prunery("plan", *described, "--ratio", "0.3", "--json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["ratio"] == pytest.approx(0.3, abs=0.02)
+    assert found["bytes"]["after"] == 4 * found["parameters"]["after"] < found["bytes"]["before"]
+    assert "transformers" in found["loads_in"]
+    dry = prunery("compress", *described, "--ratio", "0.3", "--json", "--dry-run")
+    assert json.loads(dry.stdout) == found
+
+
+def test_layers_that_differ_are_told_before_the_job(described: list[str]) -> None:
+    done = prunery("plan", *described, "--ratio", "0.3", "--set", "method.budget.allocation=protected")
+    assert done.returncode == 0, done.stderr
+    assert "padded with zeros" in done.stdout
+
+
+def test_what_cannot_be_is_said_with_what_to_do(described: list[str]) -> None:
+    done = prunery("plan", *described, "--ratio", "0.3", "--set", "method.layers_to_remove=50")
+    assert done.returncode == 2
+    assert "layer_without_units" in done.stderr
+    assert "hint" in done.stderr
