@@ -149,9 +149,9 @@ PLANS = {
         "dataset_not_found",
         "/evaluation/multiple_choice/0/dataset/id",
     ),
-    "unreachable": (
+    "a layer without units": (
         {"method__scope": ["mlp_channels"], "method__ratio": 0.8},
-        "target_unreachable",
+        "layer_without_units",
         "/method/ratio",
     ),
     "unreachable with the rounding": (
