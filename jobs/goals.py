@@ -169,6 +169,6 @@ def _beyond(left: ModelShape, rest: float, most: int) -> errors.PlanError:
     return errors.LayerWithoutUnits(
         f"The {left.layers} layers that give would have to lose {rest:,.0f} parameters, and can lose {most:,}: each "
         "keeps one KV group and one multiple of FFN channels at least.",
-        hint=f"Ask for {rest - most:,.0f} parameters less to go ({(rest - most) / left.block_parameters:.4f} of theirs), "
-        "for a smaller round_ffn_to or min_fraction, a wider scope, or for whole layers to go.",
+        hint=f"Ask for {rest - most:,.0f} parameters less to go, for a smaller round_ffn_to or min_fraction, a wider "
+        "scope, or for whole layers to go.",
     )
