@@ -7,7 +7,7 @@ import struct
 from collections.abc import Iterator
 from typing import Any
 
-from jobs import errors
+from jobs import errors, gguf_headers
 
 MAGIC = b"GGUF"
 VERSIONS = (2, 3)
@@ -32,6 +32,7 @@ def config(chunks: Iterator[bytes]) -> dict[str, Any]:
 
     Raises:
         BaseModelIncomplete: this is no GGUF file, or not a whole one.
+        UnsupportedArchitecture: the engine could not read it as it is.
     """
     header = _Header(chunks)
     if header.take(4) != MAGIC:
@@ -41,12 +42,13 @@ def config(chunks: Iterator[bytes]) -> dict[str, Any]:
         raise errors.BaseModelIncomplete(f"GGUF version {version} cannot be read, only {VERSIONS}.")
     tensors, pairs = header.scalar("Q"), header.scalar("Q")
     values = {header.string(): header.value(header.scalar("I")) for _ in range(pairs)}
-    has_head = any(header.tensor_name() == "output.weight" for _ in range(tensors))
+    names = {header.tensor_name() for _ in range(tensors)}
     architecture = values.get("general.architecture")
+    gguf_headers.check(architecture, values.get(f"{architecture}.rope.scaling.type"), names)
     found = {key: values.get(f"{architecture}.{name}") for key, name in CONFIG_KEYS.items()}
     if found["vocab_size"] is None:
         found["vocab_size"] = values.get("tokenizer.ggml.tokens")
-    return {**found, "model_type": architecture, "tie_word_embeddings": not has_head}
+    return {**found, "model_type": architecture, "tie_word_embeddings": "output.weight" not in names}
 
 
 class _Header:

@@ -90,6 +90,3 @@ FAMILIES: dict[str, Words] = {
         **_CLASSIC,
     ),
 }
-
-GGUF_FAMILIES = ("llama", "mistral")
-"""Architectures that can be read from a GGUF file."""

@@ -53,6 +53,17 @@ def write(roots: Path) -> Callable[..., Path]:
     return write
 
 
+@pytest.mark.parametrize(
+    ("architecture", "tensors", "says"), [("qwen2", (), "qwen2"), ("llama", ("rope_freqs.weight",), "rotary")]
+)
+def test_what_the_engine_could_not_read_is_refused(
+    write: Callable[..., Path], architecture: str, tensors: tuple[str, ...], says: str
+) -> None:
+    path = write("other.gguf", architecture, tensors)
+    with pytest.raises(errors.UnsupportedArchitecture, match=says):
+        gguf.config(iter([path.read_bytes()]))
+
+
 def bytewise(content: bytes) -> Iterator[bytes]:
     return (content[place : place + 1] for place in range(len(content)))
 

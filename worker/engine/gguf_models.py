@@ -1,14 +1,14 @@
 """GGUF files as base models: weights de-quantised to float32, tokenizer mended, written as a stock folder."""
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from gguf import GGUFReader
 from tokenizers import Tokenizer, pre_tokenizers
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
-from jobs import errors
-from jobs.families import GGUF_FAMILIES
+from jobs import errors, gguf_headers
 
 DIGIT_SPLITTERS = ("smollm", "starcoder", "refact")
 """Pre-tokenizers, by GGUF's name for them, that part digits; the conversion to a fast tokenizer forgets it."""
@@ -22,14 +22,23 @@ def convert(path: Path, folder: Path) -> None:
     """
     reader = _open(path)
     architecture = _text(reader, "general.architecture")
-    if architecture not in GGUF_FAMILIES:
-        raise errors.UnsupportedArchitecture(
-            f"{path.name} holds a {architecture!r} model.", hint=f"Supported: {', '.join(GGUF_FAMILIES)}."
+    scaling = _text(reader, f"{architecture}.rope.scaling.type")
+    gguf_headers.check(architecture, scaling, [tensor.name for tensor in reader.tensors])
+    try:
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
+            path.parent, gguf_file=path.name, dtype=torch.float32, output_loading_info=True
         )
-    _refuse_scaled_rotation(reader, path)
-    model = AutoModelForCausalLM.from_pretrained(path.parent, gguf_file=path.name, dtype=torch.float32)
+        tokenizer = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
+    except (ValueError, KeyError, TypeError, IndexError, NotImplementedError, RuntimeError) as error:
+        raise errors.BaseModelIncomplete(
+            f"{path.name} cannot be converted: {error}", hint="Name the folder with the safetensors weights instead."
+        ) from error
+    model, loading = loaded
+    if missing := sorted(loading["missing_keys"]):  # they would be drawn at random
+        raise errors.BaseModelIncomplete(
+            f"{len(missing)} weights are missing in {path.name}, {missing[0]} among them.", hint="Copy the file again."
+        )
     _without_quantisation(model).save_pretrained(folder)
-    tokenizer = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
     if _text(reader, "tokenizer.ggml.pre") in DIGIT_SPLITTERS:
         _part_digits(tokenizer.backend_tokenizer)
     tokenizer.save_pretrained(folder)
@@ -47,16 +56,6 @@ def _open(path: Path) -> GGUFReader:
         return GGUFReader(path)
     except (ValueError, IndexError) as error:
         raise errors.BaseModelIncomplete(f"{path.name} is not a whole GGUF file: {error}.") from error
-
-
-def _refuse_scaled_rotation(reader: GGUFReader, path: Path) -> None:
-    """The conversion drops the scaling of rotary frequencies in silence, and another model would be pruned."""
-    scaling = _text(reader, f"{_text(reader, 'general.architecture')}.rope.scaling.type")
-    if scaling not in (None, "none") or any(tensor.name == "rope_freqs.weight" for tensor in reader.tensors):
-        raise errors.UnsupportedArchitecture(
-            f"{path.name} scales its rotary frequencies, which cannot be read from a GGUF file.",
-            hint="Name the repository or folder with the original safetensors weights.",
-        )
 
 
 def _text(reader: GGUFReader, key: str) -> str | None:

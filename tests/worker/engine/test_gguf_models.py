@@ -37,6 +37,7 @@ def write(
     architecture: str = "llama",
     *,
     scaled: bool = False,
+    without: str = "nothing",
 ) -> Path:
     """The model as llama.cpp's converter would write it, in float32."""
     config = model.config
@@ -54,7 +55,7 @@ def write(
     writer.add_vocab_size(config.vocab_size)
     _add_tokenizer(writer, tokenizer)
     for name, tensor in model.state_dict().items():
-        if name == "lm_head.weight":  # tied
+        if name == "lm_head.weight" or without in name:  # tied
             continue
         *_, part, _ = name.split(".")
         layer = re.search(r"layers\.(\d+)\.", name)
@@ -119,6 +120,7 @@ def test_what_is_no_llama_or_no_gguf_is_refused_by_name(
 ) -> None:
     other = write(tmp_path / "other.gguf", *original, architecture="mamba")
     scaled = write(tmp_path / "scaled.gguf", *original, scaled=True)
+    partial = write(tmp_path / "partial.gguf", *original, without="0.mlp.down_proj")
     torn = tmp_path / "torn.gguf"
     torn.write_bytes(other.read_bytes()[:2000])
     text = tmp_path / "text.gguf"
@@ -126,6 +128,7 @@ def test_what_is_no_llama_or_no_gguf_is_refused_by_name(
     for path, error in [
         (other, errors.UnsupportedArchitecture),
         (scaled, errors.UnsupportedArchitecture),
+        (partial, errors.BaseModelIncomplete),
         (torn, errors.BaseModelIncomplete),
         (text, errors.BaseModelIncomplete),
         (tmp_path / "missing.gguf", errors.BaseModelNotFound),
