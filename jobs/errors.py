@@ -17,7 +17,7 @@ PruneryError
 ├── DatasetError                the text to train or evaluate on cannot be used
 │   └── DatasetNotFound, DatasetEmpty, DatasetInvalid, DatasetTooShort
 ├── PlanError                   what was asked cannot be planned
-│   ├── SequenceTooLong, TargetUnreachable, LayerWithoutUnits, ScopeImpossible, ScheduleImpossible
+│   ├── SequenceTooLong, BatchIndivisible, TargetUnreachable, LayerWithoutUnits, ScopeImpossible, ScheduleImpossible
 │   └── EvaluationImpossible, BasePrecisionImpossible, DoesNotFit
 └── RunError                    the job started and could not go on
     ├── LossNotFinite, ScoreNotFinite
@@ -137,6 +137,12 @@ class SequenceTooLong(PlanError):
     """The sequence length is beyond what the model was made for."""
 
     code = "sequence_too_long"
+
+
+class BatchIndivisible(PlanError):
+    """The processes that train together cannot have equal parts of a batch."""
+
+    code = "batch_indivisible"
 
 
 class TargetUnreachable(PlanError):

@@ -8,7 +8,7 @@ from transformers import PreTrainedModel
 
 from jobs.shapes import ModelShape
 from jobs.specs import LoraPruneSpec
-from worker.engine import compensated_cut, plan, surgery, training
+from worker.engine import compensated_cut, plan, pruning_state, ranks, surgery, training
 from worker.engine.architectures import Family
 from worker.engine.influence import block_influence
 from worker.engine.plan import Plan
@@ -52,6 +52,7 @@ class Cutter:
                 remove=surgery.cut_block if for_real else surgery.silence_block,
                 aim=reconstruction.aim,
             )
+            ranks.as_first([tensor for _, tensor in pruning_state.gate_weights(self._model, self._family)])
         elif for_real:
             surgery.cut(*case)
         else:

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from worker.engine import ranks
 from worker.engine.checkpoints import Checkpoint, Checkpoints
 from worker.engine.reporter import Reporter
 from worker.engine.training import Saving
@@ -43,7 +44,7 @@ class Story:
     def keep(self, name: str, result: Any) -> None:
         """Note a result, in a checkpoint of its own."""
         self._results[name] = result
-        if self._checkpoints is not None:
+        if self._checkpoints is not None and ranks.is_first():
             self._checkpoints.writing.mkdir(exist_ok=True)
             self._commit(self._checkpoints.writing, None)
 
@@ -73,7 +74,9 @@ def opened(checkpoints: Checkpoints | None, reporter: Reporter, every_steps: int
     """
     if checkpoints is None:
         return Story(reporter)
-    checkpoints.clear()
+    if ranks.is_first():
+        checkpoints.clear()
+    ranks.wait()
     resumed, damaged = checkpoints.newest()
     for fault in damaged:
         reporter.log(f"A checkpoint is damaged and not used: {fault}.", "warning")

@@ -23,7 +23,7 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from jobs import errors
 from jobs.specs import TrainSpec
-from worker.engine import optimizer
+from worker.engine import optimizer, ranks
 from worker.engine.distilled_loss import distilled
 from worker.engine.reporter import Reporter
 from worker.engine.teachers import Numbered, Teaching
@@ -52,11 +52,21 @@ def total_steps(windows: int, spec: TrainSpec) -> int:
 
 
 def micro_batch(spec: TrainSpec) -> int:
-    """Sequences per forward pass: as asked, else the largest divisor of the batch that stays within bounds."""
+    """Sequences per forward pass: as asked, else the largest divisor of a process's share that stays within bounds.
+
+    Raises:
+        BatchIndivisible: the processes cannot have equal shares.
+    """
+    share = ranks.share_of(spec.batch_size)
     if spec.micro_batch_size is not None:
+        if share % spec.micro_batch_size:
+            raise errors.BatchIndivisible(
+                f"micro_batch_size {spec.micro_batch_size} does not divide the {share} sequences of each process.",
+                hint="Leave micro_batch_size open, or choose one that divides them.",
+            )
         return spec.micro_batch_size
     most = max(1, MICRO_BATCH_TOKENS // spec.sequence_length)
-    return max(size for size in range(1, spec.batch_size + 1) if spec.batch_size % size == 0 and size <= most)
+    return max(size for size in range(1, share + 1) if share % size == 0 and size <= most)
 
 
 def uses_bfloat16(spec: TrainSpec) -> bool:
@@ -108,6 +118,10 @@ def train(
         teaching=teaching,
     )
     trainer.remove_callback(PrinterCallback)
+    if ranks.count() > 1:
+        # Prepared here, for mixed precision alone, it is not wrapped by the Trainer.
+        trainer.accelerator.prepare_model(model, evaluation_mode=True)
+        ranks.as_first([parameter for parameter in model.parameters() if parameter.requires_grad])
     resume_from = saving.resume_from if saving is not None else None
     trainer.train(resume_from_checkpoint=None if resume_from is None else str(resume_from))
 
@@ -144,6 +158,15 @@ class _Trainer(Trainer):
         loss = loss * self.accelerator.num_processes  # whose gradients are averaged
         return (loss, outputs) if return_outputs else loss
 
+    def training_step(
+        self, model: torch.nn.Module, inputs: dict[str, Any], num_items_in_batch: Tensor | int | None = None
+    ) -> Tensor:
+        """One micro-batch; after the last of a step all processes have the same gradients, not yet clipped."""
+        loss = super().training_step(model, inputs, num_items_in_batch)
+        if self.accelerator.sync_gradients:
+            ranks.average([parameter.grad for parameter in model.parameters() if parameter.grad is not None])
+        return loss
+
     def create_optimizer(self, model: torch.nn.Module | None = None) -> torch.optim.Optimizer:
         if self.optimizer is None:
             learner = self.model if model is None else model
@@ -158,7 +181,7 @@ def _arguments(spec: TrainSpec, steps: int, seed: int, folder: Path) -> Training
         output_dir=str(folder),
         max_steps=steps,
         per_device_train_batch_size=size,
-        gradient_accumulation_steps=spec.batch_size // size,
+        gradient_accumulation_steps=ranks.share_of(spec.batch_size) // size,
         learning_rate=spec.learning_rate,
         lr_scheduler_type="constant_with_warmup"
         if spec.learning_rate_schedule == "constant"
@@ -229,5 +252,8 @@ class _Saver(TrainerCallback):
         written = self._saving.folder / f"{PREFIX_CHECKPOINT_DIR}-{state.global_step}"
         for name in ("training_args.bin", "README.md"):  # a pickle of what the spec says, and an empty form
             (written / name).unlink(missing_ok=True)
-        self._add_state(written)
-        self._saving.commit(written)
+        ranks.wait()  # each has written the state of its random numbers
+        if ranks.is_first():
+            self._add_state(written)
+            self._saving.commit(written)
+        ranks.wait()

@@ -1,0 +1,29 @@
+"""One of two processes that train together, as `torchrun` starts them."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import distributed
+
+from tests.worker.engine.runs import prune, spec_of
+
+PROCESSES = 2
+
+
+def spec(**fields: Any) -> Any:
+    """Nine steps of eight sequences: two epochs and a bit, several micro-batches in each step, cuts at the second."""
+    train = {"steps": 9, "batch_size": 8, "micro_batch_size": 2, "checkpoint_every_steps": 4}
+    return spec_of(train=train, **fields)
+
+
+def main(rank: int, port: int, model: Path, folder: Path) -> None:
+    """Prune in this process, and save what came of it in `folder`."""
+    torch.set_num_threads(1)
+    where = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    os.environ |= where | {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(PROCESSES)}
+    distributed.init_process_group("gloo")
+    run = prune(model, spec(), folder / f"work-{rank}", checkpoints=folder / "checkpoints")
+    torch.save({"plan": run.plan.to_json(), "losses": run.losses, "state": run.state}, folder / f"process-{rank}.pt")
+    distributed.destroy_process_group()

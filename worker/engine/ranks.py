@@ -1,0 +1,64 @@
+"""Several processes that train one model together, one on each device, as `torchrun` starts them.
+
+The model is not wrapped: its parameters change their shapes at a cut, which the buckets of DistributedDataParallel
+could not follow. Adapters are small, so their gradients are averaged in one exchange per optimizer step.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, distributed
+
+from jobs import errors
+
+
+def count() -> int:
+    """Processes that train together; 1 without `torchrun`."""
+    return distributed.get_world_size() if distributed.is_available() and distributed.is_initialized() else 1
+
+
+def is_first() -> bool:
+    """Whether this is the one that writes, tells and publishes."""
+    return count() == 1 or distributed.get_rank() == 0
+
+
+def wait() -> None:
+    """Until all are here."""
+    if count() > 1:
+        distributed.barrier()
+
+
+def share_of(batch_size: int) -> int:
+    """The part of a batch that each process has.
+
+    Raises:
+        BatchIndivisible: it cannot be divided evenly.
+    """
+    if batch_size % count():
+        raise errors.BatchIndivisible(
+            f"A batch of {batch_size} sequences cannot be divided among {count()} processes.",
+            hint=f"Ask for a batch_size that is a multiple of {count()}, or start as many processes as divide it.",
+        )
+    return batch_size // count()
+
+
+def average(gradients: Sequence[Tensor]) -> None:
+    """Replace each by its mean over the processes, bit for bit the same on all of them."""
+    if count() == 1 or not gradients:
+        return
+    flat = torch.cat([gradient.flatten() for gradient in gradients])
+    distributed.all_reduce(flat)
+    flat /= count()
+    for gradient, mean in zip(gradients, flat.split([gradient.numel() for gradient in gradients]), strict=True):
+        gradient.copy_(mean.view_as(gradient))
+
+
+@torch.no_grad()
+def as_first(tensors: Sequence[Tensor]) -> None:
+    """Replace each by what the first process holds: different devices round differently."""
+    if count() == 1:
+        return
+    for tensor in tensors:
+        whole = tensor.detach().contiguous()
+        distributed.broadcast(whole, src=0)
+        tensor.copy_(whole)
