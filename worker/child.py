@@ -36,15 +36,18 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--spec", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--checkpoints", type=Path, help="keep them here, and go on from the newest that is whole")
+    parser.add_argument("--processes", type=int, help="that train together; as many as there are GPUs if not given")
     parser.add_argument("--events-fd", type=int, required=True)
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     with open(options.events_fd, "w", encoding="utf-8", buffering=1) as events:
         spec = JobSpec.model_validate_json(options.spec.read_bytes())
-        return _run(spec, options.out, options.checkpoints, events)
+        return _run(spec, options, events)
 
 
-def _run(spec: JobSpec, out: Path, checkpoints: Path | None, events: TextIO) -> int:
+def _run(spec: JobSpec, options: argparse.Namespace, events: TextIO) -> int:
+    out: Path = options.out
+
     def emit(event: Mapping[str, object]) -> None:
         events.write(json.dumps(event) + "\n")
 
@@ -54,7 +57,7 @@ def _run(spec: JobSpec, out: Path, checkpoints: Path | None, events: TextIO) -> 
 
     reporter = Reporter(emit)
     try:
-        summary = _compress(spec, out, checkpoints, reporter)
+        summary = _compress(spec, options, reporter)
     except Exception as error:  # the one place where any error becomes the job's last word
         _write_error(out, _named(error), reporter)
         return 1
@@ -62,15 +65,22 @@ def _run(spec: JobSpec, out: Path, checkpoints: Path | None, events: TextIO) -> 
     return 0
 
 
-def _compress(spec: JobSpec, out: Path, checkpoints: Path | None, reporter: "Reporter") -> dict[str, object]:
-    from worker import fetch
-    from worker.engine import pipeline
+def _compress(spec: JobSpec, options: argparse.Namespace, reporter: "Reporter") -> dict[str, object]:
+    from worker import companions, fetch
+    from worker.engine import pipeline, ranks
 
+    out, kept = options.out, options.checkpoints
     out.mkdir(parents=True, exist_ok=True)
     reporter.phase("downloading_base")
+    processes = options.processes or companions.wanted(spec.method.train.batch_size)
+    command = [sys.executable, "-P", "-m", "worker.child", "--spec", str(options.spec), "--processes", "1"]
+    if kept is not None:
+        command += ["--checkpoints", str(kept)]
     with tempfile.TemporaryDirectory(prefix="work-", dir=out) as folder:
         work = Path(folder)
-        return pipeline.compress(spec, fetch.fetch(spec, work), out / MODEL, work, reporter, checkpoints)
+        with companions.started(command, work, processes, out / ERROR):
+            ranks.join()
+            return pipeline.compress(spec, fetch.fetch(spec, work), out / MODEL, work, reporter, kept)
 
 
 def _named(error: Exception) -> errors.PruneryError:

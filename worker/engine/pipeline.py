@@ -30,6 +30,7 @@ from worker.engine import (
     padding,
     papers,
     quantised,
+    ranks,
     schedule,
     story,
     training,
@@ -127,6 +128,10 @@ def compress(
         probe_BT = verification.probe(job.held_out)
         outcome = methods.run(_task(job, model, probe_BT), spec.method)
     del model
+    is_first = ranks.is_first()
+    ranks.part()
+    if not is_first:  # the model is the same in all processes; one is enough to publish it
+        return {}
     gc.collect()  # the Trainer and its callbacks hold each other, and the model with them
     merged_difference, certificate = _publishable(job, outcome, probe_BT, out)
     with job.phase("evaluating"):

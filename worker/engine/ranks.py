@@ -4,12 +4,32 @@ The model is not wrapped: its parameters change their shapes at a cut, which the
 could not follow. Adapters are small, so their gradients are averaged in one exchange per optimizer step.
 """
 
+import os
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor, distributed
 
 from jobs import errors
+
+
+def join() -> None:
+    """Meet the processes that the environment names, as `torchrun` sets it; without any, do nothing."""
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        return
+    if torch.cuda.is_available():
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+        distributed.init_process_group("cpu:gloo,cuda:nccl")
+    else:
+        distributed.init_process_group("gloo")
+
+
+def part() -> None:
+    """Go on alone: what is started from here on knows nothing of the others."""
+    if count() > 1:
+        distributed.destroy_process_group()
+        for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"):
+            os.environ.pop(name, None)
 
 
 def count() -> int:
