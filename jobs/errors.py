@@ -18,7 +18,7 @@ PruneryError
 │   └── DatasetNotFound, DatasetEmpty, DatasetInvalid, DatasetTooShort
 ├── PlanError                   what was asked cannot be planned
 │   ├── SequenceTooLong, BatchIndivisible, TargetUnreachable, LayerWithoutUnits, ScopeImpossible, ScheduleImpossible
-│   └── EvaluationImpossible, BasePrecisionImpossible, DoesNotFit
+│   └── EvaluationImpossible, BasePrecisionImpossible, ShardingImpossible, DoesNotFit
 └── RunError                    the job started and could not go on
     ├── LossNotFinite, ScoreNotFinite
     ├── CheckpointMismatch      the checkpoint to go on from is another job's
@@ -143,6 +143,12 @@ class BatchIndivisible(PlanError):
     """The processes that train together cannot have equal parts of a batch."""
 
     code = "batch_indivisible"
+
+
+class ShardingImpossible(PlanError):
+    """The weights that a cut changes were to be spread over several devices."""
+
+    code = "sharding_impossible"
 
 
 class TargetUnreachable(PlanError):

@@ -14,7 +14,17 @@ from jobs import errors
 
 
 def join() -> None:
-    """Meet the processes that the environment names, as `torchrun` sets it; without any, do nothing."""
+    """Meet the processes that the environment names, as `torchrun` sets it; without any, do nothing.
+
+    Raises:
+        ShardingImpossible: accelerate was told to shard the model.
+    """
+    for name in ("ACCELERATE_USE_FSDP", "ACCELERATE_USE_DEEPSPEED"):
+        if os.environ.get(name, "").lower() in {"1", "true"}:
+            raise errors.ShardingImpossible(
+                f"{name} is set, but units cannot be cut out of weights that are spread over devices.",
+                hint="Unset it: each GPU holds the whole model. If it is too large, ask for base_precision 'nf4'.",
+            )
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         return
     if torch.cuda.is_available():

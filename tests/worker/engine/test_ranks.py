@@ -29,6 +29,12 @@ def test_two_processes_are_as_good_as_one(small_model: Path, tmp_path: Path) -> 
     assert {"rng_state_0.pth", "rng_state_1.pth", "plan.json"} <= {path.name for path in newest.iterdir()}
 
 
+def test_sharding_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+    with pytest.raises(errors.ShardingImpossible, match="ACCELERATE_USE_FSDP"):
+        ranks.join()
+
+
 def test_a_batch_that_cannot_be_shared_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ranks, "count", lambda: 3)
     assert ranks.share_of(12) == 4
