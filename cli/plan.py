@@ -97,6 +97,8 @@ def _table(found: Planned) -> Table:
 
 def _remarks(found: Planned) -> Iterator[str]:
     yield f"{found['ratio']:.2%} of the block parameters go. Loads in {', '.join(found['loads_in'])}."
+    if found["memory"]:
+        yield f"A GPU needs about {found['memory'] / 1e9:.1f} GB for it."
     if found["per_layer"]:
         kept = ", ".join(f"{layer['kv_heads']}/{layer['ffn']}" for layer in found["per_layer"])
         yield f"KV heads/FFN channels layer by layer: {kept}."

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from pydantic import BaseModel, Field
 
-from jobs import goals, runtimes, widths
+from jobs import goals, memory, runtimes, widths
 from jobs.goals import Goal
 from jobs.shapes import ModelShape
 from jobs.specs import ITEM_BYTES, JobSpec
@@ -43,6 +43,7 @@ class Plan(BaseModel):
     block_parameters: Change
     ratio: float = Field(description="Part of the block parameters that goes, after rounding.")
     bytes: Change | None = Field(None, description="Of the weight files, before in the base model's own dtype.")
+    memory: int | None = Field(None, description="Bytes that the job needs of an accelerator at its peak, about.")
     loads_in: tuple[str, ...] = Field((), description="Runtimes that load the result without any code of ours.")
 
 
@@ -56,7 +57,8 @@ def forecast(shape: ModelShape, spec: JobSpec) -> Plan:
     written = shape.dtype if spec.output.dtype == "auto" else spec.output.dtype
     stored = planned.stored_parameters or planned.parameters.after
     size = Change(before=shape.parameters * ITEM_BYTES.get(shape.dtype, 4), after=stored * ITEM_BYTES.get(written, 4))
-    return planned.model_copy(update={"bytes": size})
+    peak = memory.estimate(shape, spec, accelerator=True).peak
+    return planned.model_copy(update={"bytes": size, "memory": peak})
 
 
 def outline(shape: ModelShape, goal: Goal) -> Plan:

@@ -189,6 +189,8 @@ class LoraPruneSpec(Spec, title="LoRAPrune"):
                 raise ValueError("a perplexity target cannot take back whole layers: leave layers_to_remove at 0")
             if self.schedule.cut != "every_event":
                 raise ValueError("a perplexity target measures after each cut: schedule.cut must be every_event")
+            if self.train.base_precision != "full":
+                raise ValueError("a perplexity target takes a cut back: train.base_precision must be full")
         return self
 
 

@@ -16,8 +16,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-BATCH_TOKENS = 4096
-"""Tokens inside a block at once: enough to fill the arithmetic units."""
+from jobs.memory import CALIBRATION_TOKENS
 
 Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 """What a block is given beside the hidden states: masks, position embeddings, each family its own."""
@@ -34,7 +33,7 @@ class Stream:
         self._blocks = blocks
         self.hidden: list[Tensor] = []
         self._arguments: dict[int, list[Arguments]] = {}
-        for ids_BT in ids_NT.split(max(1, BATCH_TOKENS // ids_NT.shape[1])):
+        for ids_BT in ids_NT.split(max(1, CALIBRATION_TOKENS // ids_NT.shape[1])):
             hidden_BTD, arguments = _before_blocks(model, blocks, ids_BT)
             self.hidden.append(hidden_BTD)
             # They depend on the batch's size, not on its text.

@@ -8,10 +8,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from jobs import errors
+from jobs.memory import EVALUATION_TOKENS
 from worker.engine.windows import IGNORED, Windows
-
-BATCH_TOKENS = 2048
-"""Tokens per forward pass; the logits of more would be the largest tensor in memory."""
 
 CHUNK_TOKENS = 256
 """Tokens whose distributions are held in float32 at once."""
@@ -40,7 +38,7 @@ def perplexity(model: nn.Module, windows: Windows, max_windows: int) -> float:
 def batches(windows: Windows, max_windows: int) -> Iterator[tuple[Tensor, Tensor]]:
     """Token ids and labels of the first windows, so many at a time as one forward pass takes."""
     ids_NT, labels_NT = windows.ids_NT[:max_windows], windows.labels_NT[:max_windows]
-    per_batch = max(1, BATCH_TOKENS // ids_NT.shape[1])
+    per_batch = max(1, EVALUATION_TOKENS // ids_NT.shape[1])
     yield from zip(ids_NT.split(per_batch), labels_NT.split(per_batch), strict=True)
 
 

@@ -8,7 +8,7 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from jobs import errors
-from worker.engine import evaluation
+from jobs.memory import EVALUATION_TOKENS
 
 BOOTSTRAP = 1000
 """Resamplings for the standard error of a metric that is no mean; that of a mean is exact."""
@@ -59,7 +59,7 @@ def measure(
     from lm_eval.models.huggingface import HFLM
 
     longest = int(model.config.max_position_embeddings)
-    wrapped = HFLM(pretrained=model, tokenizer=tokenizer, batch_size=max(1, evaluation.BATCH_TOKENS // longest))
+    wrapped = HFLM(pretrained=model, tokenizer=tokenizer, batch_size=max(1, EVALUATION_TOKENS // longest))
     with _named_failure():
         found = simple_evaluate(
             wrapped,

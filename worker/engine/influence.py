@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import PreTrainedModel
 
+from jobs.memory import CALIBRATION_TOKENS
 from worker.engine.architectures import Family
-from worker.engine.blockwise import BATCH_TOKENS
 from worker.engine.plan import Plan
 from worker.engine.scores import processes
 
@@ -33,7 +33,7 @@ def block_influence(model: PreTrainedModel, family: Family, ids_NT: Tensor, *, b
         for place, block in enumerate(blocks)
     ]
     with torch.autocast(model.device.type, torch.bfloat16, enabled=bfloat16, cache_enabled=False):
-        for ids_BT in ids_NT.split(max(1, BATCH_TOKENS // ids_NT.shape[1])):
+        for ids_BT in ids_NT.split(max(1, CALIBRATION_TOKENS // ids_NT.shape[1])):
             model.get_decoder()(input_ids=ids_BT.long().to(model.device), use_cache=False)
     for hook in hooks:
         hook.remove()

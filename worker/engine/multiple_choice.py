@@ -13,6 +13,7 @@ from torch.nn import functional
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from jobs import errors
+from jobs.memory import EVALUATION_TOKENS
 from jobs.rows import ChoiceRow
 from worker.engine import evaluation
 from worker.engine.windows import IGNORED
@@ -90,7 +91,7 @@ def log_likelihoods(model: PreTrainedModel, asked: Sequence[Continuation]) -> li
     found = [0.0] * len(asked)
     while order:
         longest = len(asked[order[0]].tokens)
-        size = max(1, evaluation.BATCH_TOKENS // longest)
+        size = max(1, EVALUATION_TOKENS // longest)
         batch, order = order[:size], order[size:]
         ids_BT = torch.zeros(len(batch), longest, dtype=torch.long)
         labels_BT = torch.full_like(ids_BT, IGNORED)

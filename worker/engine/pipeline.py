@@ -12,17 +12,17 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from jobs import errors, goals, shapes
+from jobs import errors, goals, memory, shapes
 from jobs.goals import Goal
 from jobs.specs import JobSpec
 from worker.engine import (
     account,
     adapters,
     base_models,
+    capacity,
     datasets,
     evaluation,
     export,
-    footprint,
     harness,
     identity,
     measurement,
@@ -167,9 +167,8 @@ def _prepare(spec: JobSpec, inputs: Inputs, work: Path, reporter: Reporter, chec
     shapes.check_base_precision(base.shape, train.base_precision)
     if train.base_precision != "full":
         quantised.check_installed()
-    stored = str(base.dtype).removeprefix("torch.")
-    needed = footprint.estimate(base.shape, spec, stored=stored, accelerator=torch.cuda.is_available())
-    footprint.check(needed, footprint.available())
+    needed = memory.estimate(base.shape, spec, accelerator=torch.cuda.is_available(), processes=ranks.count())
+    capacity.check(needed, capacity.available())
     reporter.log(f"About {needed.peak / 1e9:.1f} GB of memory are needed at the peak.")
     reporter.phase("loading_data")
     tokenizer = base.tokenizer()

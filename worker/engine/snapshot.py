@@ -7,6 +7,7 @@ from torch.optim import Optimizer
 
 from worker.engine import adapters
 from worker.engine.architectures import Family
+from worker.engine.surgery import HEAD_COUNTS
 
 
 class Snapshot:
@@ -17,6 +18,11 @@ class Snapshot:
         self._blocks = list(family.layers(model))
         self._family = family
         self._optimizer = optimizer
+        self._attentions = [
+            (attention, {name: vars(attention)[name] for name in HEAD_COUNTS})
+            for block in self._blocks
+            for attention in ([block.get_submodule("self_attn")] if family.counts_heads else [])
+        ]
         self._held = [
             (parameter, _copy(parameter.data), _copy(parameter.grad), _moments(optimizer, parameter))
             for block in self._blocks
@@ -36,6 +42,8 @@ class Snapshot:
         for block in self._blocks:
             for member in self._family.members:
                 adapters.resized(block, member)
+        for attention, counts in self._attentions:
+            vars(attention).update(counts)
 
 
 def _copy(tensor: Tensor | None) -> Any:

@@ -108,6 +108,10 @@ def cut_block(
         _count_heads(block.get_submodule("self_attn"), shape, len(after.kept(Kind.KV_GROUP)))
 
 
+HEAD_COUNTS = "config", "num_key_value_heads"
+"""What an attention notes of its heads, where it splits its answers by count."""
+
+
 def _count_heads(attention: nn.Module, shape: ModelShape, kv_heads: int) -> None:
     """Tell an attention how many heads it has; its layer's neighbours, who share the configuration, may have others."""
     config: Any = copy.copy(attention.config)

@@ -21,16 +21,13 @@ from transformers import (
 )
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
-from jobs import errors
+from jobs import errors, memory
 from jobs.specs import TrainSpec
 from worker.engine import optimizer, ranks
 from worker.engine.distilled_loss import distilled
 from worker.engine.reporter import Reporter
 from worker.engine.teachers import Numbered, Teaching
 from worker.engine.windows import Windows
-
-MICRO_BATCH_TOKENS = 4096
-"""Tokens per forward pass when the spec leaves the micro-batch open: enough to fill the arithmetic units."""
 
 
 @dataclass(frozen=True)
@@ -58,15 +55,12 @@ def micro_batch(spec: TrainSpec) -> int:
         BatchIndivisible: the processes cannot have equal shares.
     """
     share = ranks.share_of(spec.batch_size)
-    if spec.micro_batch_size is not None:
-        if share % spec.micro_batch_size:
-            raise errors.BatchIndivisible(
-                f"micro_batch_size {spec.micro_batch_size} does not divide the {share} sequences of each process.",
-                hint="Leave micro_batch_size open, or choose one that divides them.",
-            )
-        return spec.micro_batch_size
-    most = max(1, MICRO_BATCH_TOKENS // spec.sequence_length)
-    return max(size for size in range(1, share + 1) if share % size == 0 and size <= most)
+    if spec.micro_batch_size is not None and share % spec.micro_batch_size:
+        raise errors.BatchIndivisible(
+            f"micro_batch_size {spec.micro_batch_size} does not divide the {share} sequences of each process.",
+            hint="Leave micro_batch_size open, or choose one that divides them.",
+        )
+    return memory.micro_batch(spec, share)
 
 
 def uses_bfloat16(spec: TrainSpec) -> bool:

@@ -1,5 +1,6 @@
 """Going back to a snapshot is as if nothing had been cut: weights, gradients, moments, and what comes of them."""
 
+import pytest
 import torch
 
 from jobs import widths
@@ -12,10 +13,11 @@ from worker.engine.plan import Plan
 from worker.engine.snapshot import Snapshot
 
 
-def test_training_goes_on_from_a_snapshot_as_if_nothing_had_been_cut() -> None:
+@pytest.mark.parametrize("name", ["llama", "phi3"])
+def test_training_goes_on_from_a_snapshot_as_if_nothing_had_been_cut(name: str) -> None:
     losses: dict[bool, list[float]] = {True: [], False: []}
     for cut in losses:
-        model, shape = random_model()
+        model, shape = random_model(model_type=name)
         adapters.attach(model, family(shape), LoraSpec(dropout=0.0), seed=0)
         optimizer = torch.optim.AdamW((p for p in model.parameters() if p.requires_grad), lr=1e-2)
         ids_BT = torch.arange(64).view(2, 32)

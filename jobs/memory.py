@@ -7,18 +7,11 @@ the residual stream in front of two norms. `docs/memory.md` holds these figures 
 Legend: H hidden channels, Q query and K key or value channels, F FFN channels, V words, N tokens.
 """
 
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass
 
-import psutil
-import torch
-
-from jobs import errors, goals
+from jobs import goals
 from jobs.shapes import QUANTISED_BLOCK, ModelShape
 from jobs.specs import JobSpec, LoraPruneSpec, TrainSpec
-from worker.engine import evaluation, training
-from worker.engine.blockwise import BATCH_TOKENS
 
 PROCESS = 600_000_000
 """The interpreter with its libraries; on an accelerator, its context."""
@@ -29,6 +22,15 @@ BYTES_PER_FACTOR = 16
 
 BYTES_PER_LOGIT = 16
 """A logit in the model's dtype, in float32, its log-likelihood, and the gradients of both."""
+
+TRAINING_TOKENS = 4096
+"""Tokens per forward pass when the spec leaves the micro-batch open: enough to fill the arithmetic units."""
+
+CALIBRATION_TOKENS = 4096
+"""Tokens that pass a block at once while it is cut."""
+
+EVALUATION_TOKENS = 2048
+"""Tokens whose logits are in memory at once while a model is measured."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,69 +72,40 @@ class Estimate:
         return max(self.training, self.cutting, self.proving, self.evaluating)
 
 
-def estimate(shape: ModelShape, spec: JobSpec, *, stored: str, accelerator: bool) -> Estimate:
+def estimate(shape: ModelShape, spec: JobSpec, *, accelerator: bool, processes: int = 1) -> Estimate:
     """What the device must have.
 
     Args:
-        stored: the dtype of the base model's files, by name.
+        processes: one per device; each has its part of the batch.
         accelerator: whether the device is one; the merged model, and one of two that are compared, then wait outside.
     """
     method, train = spec.method, spec.method.train
-    held = 2 if stored == "bfloat16" and train.precision != "float32" else 4
+    tokens = micro_batch(train, max(1, train.batch_size // processes)) * train.sequence_length
+    held = 2 if shape.dtype == "bfloat16" and train.precision != "float32" else 4
     flowing = 4 if train.precision == "float32" else 2
-    written = 4 if (stored == "float32" and spec.output.dtype == "auto") or spec.output.dtype == "float32" else 2
+    written = 4 if (shape.dtype == "float32" and spec.output.dtype == "auto") or spec.output.dtype == "float32" else 2
     outside = shape.parameters - shape.block_parameters
     kept = shape.parameters - round(goals.wanted(shape, spec))
     compared = shape.parameters if accelerator else shape.parameters + kept
     return Estimate(
         weights=round(outside * held + shape.block_parameters * BYTES_PER_WEIGHT.get(train.base_precision, held)),
         adapters=BYTES_PER_FACTOR * _factors(shape, method.lora.rank),
-        activations=_activations(shape, method, held=held, flowing=flowing),
-        logits=tokens_per_pass(train) * shape.vocab * BYTES_PER_LOGIT,
-        teacher=_teacher(shape, method, held) if method.distillation.mode == "online" else 0,
+        activations=_activations(shape, method, tokens, held=held, flowing=flowing),
+        logits=tokens * shape.vocab * BYTES_PER_LOGIT,
+        teacher=_teacher(shape, tokens, held) if method.distillation.mode == "online" else 0,
         reconstruction=_reconstruction(shape, method, held) if method.reconstruction.enabled else 0,
         verification=max(8 * (outside + shape.block_parameters // shape.layers), 0 if accelerator else 4 * kept),
-        evaluation=compared * written + 2 * evaluation.BATCH_TOKENS * shape.vocab * written,
+        evaluation=compared * written + 2 * EVALUATION_TOKENS * shape.vocab * written,
     )
 
 
-def check(found: Estimate, available: int) -> None:
-    """Raises DoesNotFit, with what to change, if the device has less than the job needs at its peak."""
-    if found.peak <= available:
-        return
-    hints = {
-        found.training: "Lower train.micro_batch_size or sequence_length, set train.gradient_checkpointing, or hold "
-        "the frozen weights in 8 or 4 bits (train.base_precision).",
-        found.cutting: "Lower reconstruction.tokens_per_channel.",
-        found.proving: "Use a larger device.",
-        found.evaluating: "Use a larger device, or ask for 16 bits (output.dtype).",
-    }
-    parts = ", ".join(f"{name} {size / 1e9:.2f}" for name, size in asdict(found).items())
-    raise errors.DoesNotFit(
-        f"The job needs about {found.peak / 1e9:.2f} GB at its peak; {available / 1e9:.2f} GB are free ({parts}).",
-        hint=hints[found.peak],
-    )
-
-
-def available() -> int:
-    """Bytes that this process may still take, with what it has: of the accelerator, else of this machine or group."""
-    if torch.cuda.is_available():
-        free, _ = torch.cuda.mem_get_info()
-        return free + torch.cuda.memory_reserved() + PROCESS
-    own = psutil.Process().memory_info().rss
-    return own + min([psutil.virtual_memory().available, *_left_to_group()])
-
-
-def _left_to_group() -> Iterator[int]:
-    """What the control group (version 2) of a container leaves."""
-    limit, used = (Path("/sys/fs/cgroup") / name for name in ("memory.max", "memory.current"))
-    if limit.is_file() and used.is_file() and (most := limit.read_text().strip()) != "max":
-        yield int(most) - int(used.read_text())
-
-
-def tokens_per_pass(train: TrainSpec) -> int:
-    """Tokens of one micro-batch."""
-    return training.micro_batch(train) * train.sequence_length
+def micro_batch(train: TrainSpec, share: int) -> int:
+    """Sequences per forward pass of a process that has `share` of them: as asked, else the largest divisor of its
+    share within `TRAINING_TOKENS`."""
+    if train.micro_batch_size is not None:
+        return train.micro_batch_size
+    most = max(1, TRAINING_TOKENS // train.sequence_length)
+    return max(size for size in range(1, share + 1) if share % size == 0 and size <= most)
 
 
 def _factors(shape: ModelShape, rank: int) -> int:
@@ -141,23 +114,22 @@ def _factors(shape: ModelShape, rank: int) -> int:
     return shape.layers * rank * (2 * (hidden + query) + 2 * (hidden + key) + 3 * (hidden + shape.ffn))
 
 
-def _activations(shape: ModelShape, method: LoraPruneSpec, *, held: int, flowing: int) -> int:
+def _activations(shape: ModelShape, method: LoraPruneSpec, tokens: int, *, held: int, flowing: int) -> int:
     hidden, query, key = shape.hidden, shape.heads * shape.head_dim, shape.kv_heads * shape.head_dim
     masks = 1 if method.lora.dropout > 0 else 0
     adapters = (5 * hidden + query + shape.ffn) * (flowing + masks)
     attention = flowing * (2 * query + 2 * key)
     ffn = flowing * 3 * shape.ffn
     stream = held * hidden
-    tokens = tokens_per_pass(method.train)
     one_block = tokens * (adapters + attention + ffn + 2 * stream) + _casts(shape, method.train, held, flowing)
     if method.train.gradient_checkpointing:
         return shape.layers * tokens * stream + one_block
     return shape.layers * one_block
 
 
-def _teacher(shape: ModelShape, method: LoraPruneSpec, held: int) -> int:
+def _teacher(shape: ModelShape, tokens: int, held: int) -> int:
     """The dense model in its own dtype, and what it says of the words."""
-    return shape.parameters * held + tokens_per_pass(method.train) * shape.vocab * held
+    return shape.parameters * held + tokens * shape.vocab * held
 
 
 def _casts(shape: ModelShape, train: TrainSpec, held: int, flowing: int) -> int:
@@ -173,5 +145,5 @@ def _reconstruction(shape: ModelShape, method: LoraPruneSpec, held: int) -> int:
     moments = 8 * (4 * widest**2 + 5 * widest * shape.hidden)
     tokens = method.reconstruction.tokens_per_channel * widest
     streams = tokens * shape.hidden * (3 * held + 2 * 2)  # before, after and between, and what both gates answered
-    inside = min(tokens, BATCH_TOKENS) * held * (3 * shape.ffn + 4 * shape.hidden)
+    inside = min(tokens, CALIBRATION_TOKENS) * held * (3 * shape.ffn + 4 * shape.hidden)
     return moments + streams + inside

@@ -1,5 +1,6 @@
 """The estimate against what a real model really holds, and a job that does not fit."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -7,13 +8,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from jobs import errors
+from jobs import errors, memory
+from jobs.memory import Estimate
 from jobs.specs import JobSpec
 from tests.models import random_model
 from tests.worker.engine.test_pipeline import run, spec_for
-from worker.engine import adapters, footprint, quantised
+from worker.engine import adapters, capacity, quantised
 from worker.engine.architectures import family
-from worker.engine.footprint import Estimate
 
 FIELDS = {"vocab_size": 64, "hidden_size": 128, "intermediate_size": 384, "num_attention_heads": 8, "head_dim": 16}
 
@@ -25,7 +26,7 @@ def asked(**train: Any) -> JobSpec:
 
 def estimated(spec: JobSpec, stored: str = "float32") -> Estimate:
     _, shape = random_model(**FIELDS)
-    return footprint.estimate(shape, spec, stored=stored, accelerator=False)
+    return memory.estimate(replace(shape, dtype=stored), spec, accelerator=False)
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
@@ -65,7 +66,7 @@ def test_weights_and_adapters_are_counted_to_the_byte() -> None:
         assert estimated(spec).weights == sum(held.values())
         adapters.attach(model, family(shape), spec.method.lora, seed=0)
         factors = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
-        assert estimated(spec).adapters == footprint.BYTES_PER_FACTOR * factors
+        assert estimated(spec).adapters == memory.BYTES_PER_FACTOR * factors
 
 
 def test_each_switch_that_a_refusal_names_makes_the_job_smaller() -> None:
@@ -79,11 +80,11 @@ def test_each_switch_that_a_refusal_names_makes_the_job_smaller() -> None:
 def test_a_job_that_does_not_fit_is_refused_before_any_work(
     small_model: Path, small_text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(footprint, "available", lambda: 100_000_000)
+    monkeypatch.setattr(capacity, "available", lambda: 100_000_000)
     with pytest.raises(errors.DoesNotFit, match=r"0\.10 GB are free"):
         run(spec_for(small_model, small_text), tmp_path)
     assert not (tmp_path / "model").exists()
 
 
 def test_this_machine_has_memory() -> None:
-    assert footprint.available() > 100_000_000
+    assert capacity.available() > 100_000_000

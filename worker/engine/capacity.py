@@ -1,0 +1,45 @@
+"""Whether the device has what a job needs."""
+
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+import psutil
+import torch
+
+from jobs import errors
+from jobs.memory import PROCESS, Estimate
+
+
+def check(found: Estimate, available: int) -> None:
+    """Raises DoesNotFit, with what to change, if the device has less than the job needs at its peak."""
+    if found.peak <= available:
+        return
+    hints = {
+        found.training: "Lower train.micro_batch_size or sequence_length, set train.gradient_checkpointing, or hold "
+        "the frozen weights in 8 or 4 bits (train.base_precision).",
+        found.cutting: "Lower reconstruction.tokens_per_channel.",
+        found.proving: "Use a larger device.",
+        found.evaluating: "Use a larger device, or ask for 16 bits (output.dtype).",
+    }
+    parts = ", ".join(f"{name} {size / 1e9:.2f}" for name, size in asdict(found).items())
+    raise errors.DoesNotFit(
+        f"The job needs about {found.peak / 1e9:.2f} GB at its peak; {available / 1e9:.2f} GB are free ({parts}).",
+        hint=hints[found.peak],
+    )
+
+
+def available() -> int:
+    """Bytes that this process may still take, with what it has: of the accelerator, else of this machine or group."""
+    if torch.cuda.is_available():
+        free, _ = torch.cuda.mem_get_info()
+        return free + torch.cuda.memory_reserved() + PROCESS
+    own = psutil.Process().memory_info().rss
+    return own + min([psutil.virtual_memory().available, *_left_to_group()])
+
+
+def _left_to_group() -> Iterator[int]:
+    """What the control group (version 2) of a container leaves."""
+    limit, used = (Path("/sys/fs/cgroup") / name for name in ("memory.max", "memory.current"))
+    if limit.is_file() and used.is_file() and (most := limit.read_text().strip()) != "max":
+        yield int(most) - int(used.read_text())
