@@ -59,6 +59,7 @@ def finished(**fields: Any) -> Report:
         "dense_finetuned": None,
         "pruned": figures,
         "perplexity_change": 0.0,
+        "perplexity_limit": None,
         "perplexity_protocol": protocol,
         "perplexities": [],
         "agreement": None,
