@@ -52,7 +52,7 @@ def test_a_stream_ends_where_the_decoder_does(model_type: str, monkeypatch: pyte
     model(input_ids=ids(5), use_cache=False)
     hook.remove()
     streamed: list[Tensor] = []
-    monkeypatch.setattr(blockwise, "BATCH_TOKENS", 48)  # two windows at a time, and one that is left
+    monkeypatch.setattr(blockwise, "CALIBRATION_TOKENS", 48)  # two windows at a time, and one that is left
     stream = Stream(model, blocks, ids(5))
     other = stream.copy()
     for index in range(len(blocks)):
@@ -93,7 +93,7 @@ def test_a_compensated_cut_in_pieces_is_the_one_at_once(monkeypatch: pytest.Monk
             Kind.FFN_CHANNEL: [torch.rand(shape.ffn, generator=draw) for _ in range(shape.layers)],
         }
         chosen = plan.narrow(dense, scores, widths.alike(shape, Widths(1, 24)))
-        monkeypatch.setattr(blockwise, "BATCH_TOKENS", batch_tokens)
+        monkeypatch.setattr(blockwise, "CALIBRATION_TOKENS", batch_tokens)
         compensated_cut.cut(model, fam, shape, dense, chosen, None, ids(20), bfloat16=False)
         return model.state_dict()
 

@@ -11,7 +11,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from jobs import errors
 from jobs.rows import ChoiceRow
 from jobs.sources import LocalData
-from worker.engine import datasets, evaluation, harness, multiple_choice
+from worker.engine import datasets, harness, multiple_choice
 
 QUESTIONS = [
     ChoiceRow("Once upon a time there was a little", ("girl", "stone that could not be lifted", "and the"), 0),
@@ -31,7 +31,7 @@ def slow_likelihood(model: torch.nn.Module, context: list[int], whole: list[int]
 def test_answers_are_those_of_the_definition(small_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = AutoModelForCausalLM.from_pretrained(small_model, dtype=torch.float32).eval()
     tokenizer = AutoTokenizer.from_pretrained(small_model)
-    monkeypatch.setattr(evaluation, "BATCH_TOKENS", 48)  # several batches of unequal lengths
+    monkeypatch.setattr(multiple_choice, "EVALUATION_TOKENS", 48)  # several batches of unequal lengths
     questions = QUESTIONS[:3]
     right, right_norm = 0, 0
     for question in questions:

@@ -1,5 +1,6 @@
 """The proof itself: float64 without a float64 model, and a clean process that does not outlive the engine."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -44,9 +45,11 @@ def test_exact_answers_are_those_of_a_float64_copy(dtype: torch.dtype) -> None:
 
 
 def test_the_clean_process_ends_with_the_one_that_started_it(tmp_path: Path) -> None:
-    """Its standard input is at its end, as it is once the other process is gone."""
+    """Its standard input is at its end, as it is once the other process is gone; the probe would never come."""
     names = [str(tmp_path / name) for name in ("model", "probe", "answer")]
+    random_model()[0].save_pretrained(names[0])
+    os.mkfifo(names[1])
     run = subprocess.run(
         [sys.executable, "-P", "-m", "worker.engine.clean_reload", *names], stdin=subprocess.DEVNULL, check=False
     )
-    assert run.returncode == 70
+    assert run.returncode == os.EX_SOFTWARE
