@@ -13,9 +13,9 @@ from torch.nn import functional
 from transformers import PreTrainedModel
 
 from jobs.memory import CALIBRATION_TOKENS
+from worker.engine import ranks
 from worker.engine.architectures import Family
 from worker.engine.plan import Plan
-from worker.engine.scores import processes
 
 
 @torch.no_grad()
@@ -38,7 +38,7 @@ def block_influence(model: PreTrainedModel, family: Family, ids_NT: Tensor, *, b
     for hook in hooks:
         hook.remove()
     model.train(training)
-    (cosines_L,) = processes.as_first([cosines_L])
+    ranks.as_first([cosines_L])
     return (1 - cosines_L / ids_NT.numel()).tolist()
 
 

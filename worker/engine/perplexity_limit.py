@@ -6,8 +6,7 @@ import torch
 from torch import nn
 
 from jobs.budgets import PerplexityLimit
-from worker.engine import evaluation
-from worker.engine.scores import processes
+from worker.engine import evaluation, ranks
 from worker.engine.windows import Windows
 
 
@@ -45,4 +44,6 @@ class PerplexityWatch:
         training = self._model.training
         found = torch.tensor(evaluation.perplexity(self._model, self._windows, len(self._windows)), dtype=torch.float64)
         self._model.train(training)
-        return float(processes.as_first([found.to(next(self._model.parameters()).device)])[0])
+        agreed = found.to(next(self._model.parameters()).device)
+        ranks.as_first([agreed])
+        return float(agreed)

@@ -72,15 +72,24 @@ def share_of(batch_size: int) -> int:
     return batch_size // count()
 
 
+def summed(parts: Sequence[Tensor]) -> list[Tensor]:
+    """Each tensor summed over the processes, bit for bit the same on all of them, in one exchange.
+
+    All must have one dtype and lie on one device.
+    """
+    if count() == 1 or not parts:
+        return list(parts)
+    flat = torch.cat([part.flatten() for part in parts])
+    distributed.all_reduce(flat)
+    pieces = flat.split([part.numel() for part in parts])
+    return [piece.view_as(part) for piece, part in zip(pieces, parts, strict=True)]
+
+
 def average(gradients: Sequence[Tensor]) -> None:
     """Replace each by its mean over the processes, bit for bit the same on all of them."""
-    if count() == 1 or not gradients:
-        return
-    flat = torch.cat([gradient.flatten() for gradient in gradients])
-    distributed.all_reduce(flat)
-    flat /= count()
-    for gradient, mean in zip(gradients, flat.split([gradient.numel() for gradient in gradients]), strict=True):
-        gradient.copy_(mean.view_as(gradient))
+    if count() > 1:
+        for gradient, total in zip(gradients, summed(gradients), strict=True):
+            gradient.copy_(total / count())
 
 
 @torch.no_grad()

@@ -9,7 +9,7 @@ import torch
 from transformers import PreTrainedModel
 
 from jobs.evaluations import BenchmarkSpec
-from worker.engine import memory
+from worker.engine import peak_memory
 from worker.engine.side_by_side import BOTH, Pair, Which
 
 ROUNDS = 3, 30
@@ -33,7 +33,7 @@ WARM_UP = Case(batch_size=1, prompt_tokens=4, new_tokens=2)
 
 @dataclass(frozen=True)
 class Speed:
-    """Medians; tokens per second are of the whole batch. Peak memory: see `memory.peak_bytes`."""
+    """Medians; tokens per second are of the whole batch. Peak memory: see `peak_memory.peak_bytes`."""
 
     prefill: float
     decode: float
@@ -66,7 +66,7 @@ def measure(pair: Pair, asked: BenchmarkSpec) -> Benchmark:
     for which in BOTH:
         with pair.at_work(which) as model:
             _turn(model, WARM_UP)
-            peaks[which] = memory.peak_bytes(model, partial(_turn, model, case))
+            peaks[which] = peak_memory.peak_bytes(model, partial(_turn, model, case))
     start = time.perf_counter()
     least, most = ROUNDS
     while len(times["pruned"]) < least or (len(times["pruned"]) < most and time.perf_counter() - start < SECONDS):

@@ -10,7 +10,7 @@ import torch
 from jobs import errors
 from jobs.evaluations import BenchmarkSpec, EvaluationSpec
 from tests.models import byte_tokenizer, random_model
-from worker.engine import agreement, memory, protocols, speed
+from worker.engine import agreement, peak_memory, protocols, speed
 from worker.engine.evaluation import perplexity
 from worker.engine.side_by_side import Pair
 from worker.engine.windows import IGNORED, Windows
@@ -116,5 +116,5 @@ def test_a_benchmark_fits_into_the_positions_of_any_model(monkeypatch: pytest.Mo
 def test_memory_is_what_the_work_takes_beside_the_weights() -> None:
     model, _ = random_model()
     weights = 4 * sum(parameter.numel() for parameter in model.parameters())
-    found = memory.peak_bytes(model, lambda: torch.ones(64 * 2**20 // 4).sum())
+    found = peak_memory.peak_bytes(model, lambda: torch.ones(64 * 2**20 // 4).sum())
     assert found is None or found - weights == pytest.approx(64 * 2**20, rel=0.2)

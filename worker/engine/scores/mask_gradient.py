@@ -14,9 +14,10 @@ import torch
 from torch import Tensor, nn
 
 from jobs.shapes import ModelShape
+from worker.engine import ranks
 from worker.engine.architectures import Family
 from worker.engine.plan import Plan, Scores
-from worker.engine.scores import comparison, entries, gates, processes
+from worker.engine.scores import comparison, entries, gates
 from worker.engine.scores.scorer import Scorer
 from worker.engine.scores.watching import Sequences, watch_input
 
@@ -48,7 +49,7 @@ class MaskGradient(Scorer):
 
     def take(self, plan: Plan) -> Scores:
         places = gates.of(self._model, self._family)
-        found = processes.summed([self._sums[gate] for layers in places.values() for gate in layers])
+        found = ranks.summed([self._sums[gate] for layers in places.values() for gate in layers])
         self._sums.clear()
         scores = iter(score_U if self._order == "fisher" else score_U.abs() for score_U in found)
         return comparison.of_one_length({kind: [next(scores) for _ in layers] for kind, layers in places.items()})

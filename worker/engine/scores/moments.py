@@ -11,8 +11,9 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
+from worker.engine import ranks
 from worker.engine.architectures import Family, Kind
-from worker.engine.scores import entries, gates, processes
+from worker.engine.scores import entries, gates
 from worker.engine.scores.watching import watch_input
 
 
@@ -57,10 +58,10 @@ def merged(parts: Sequence[Moments]) -> Moments:
 
 def over_processes(parts: Sequence[Moments]) -> list[Moments]:
     """Each of the moments, merged with those of the other processes."""
-    counts = processes.summed([part.count for part in parts])
-    sums = processes.summed([part.count * part.mean_I for part in parts])
+    counts = ranks.summed([part.count for part in parts])
+    sums = ranks.summed([part.count * part.mean_I for part in parts])
     means = [sum_I / count.clamp_min(1) for sum_I, count in zip(sums, counts, strict=True)]
-    spreads = processes.summed(
+    spreads = ranks.summed(
         [
             part.spread_I + part.count * (part.mean_I - mean_I).square()
             for part, mean_I in zip(parts, means, strict=True)

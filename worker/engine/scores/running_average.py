@@ -5,9 +5,9 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from worker.engine import ranks
 from worker.engine.architectures import Kind
 from worker.engine.plan import Plan, Scores, restrict
-from worker.engine.scores import processes
 
 
 class RunningAverage:
@@ -29,8 +29,8 @@ class RunningAverage:
     def value(self) -> Scores:
         """The average, float32, on the CPU, the same in all processes."""
         correction = 1 - self._decay**self._steps
-        agreed = iter(processes.as_first([total_U for sums in self._sums.values() for total_U in sums]))
-        return {kind: [(next(agreed) / correction).cpu() for _ in sums] for kind, sums in self._sums.items()}
+        ranks.as_first([total_U for sums in self._sums.values() for total_U in sums])
+        return {kind: [(total_U / correction).cpu() for total_U in sums] for kind, sums in self._sums.items()}
 
     def keep(self, before: Plan, after: Plan) -> None:
         """Forget the layers and units that `after` has no longer."""

@@ -13,10 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from jobs.shapes import ModelShape
-from worker.engine import adapters
+from worker.engine import adapters, ranks
 from worker.engine.architectures import Family, Kind, Member
 from worker.engine.plan import Plan, Scores
-from worker.engine.scores import comparison, entries, processes
+from worker.engine.scores import comparison, entries
 from worker.engine.scores.entries import Norm
 from worker.engine.scores.scorer import Scorer
 from worker.engine.scores.watching import Sequences, watch_layer
@@ -49,7 +49,7 @@ class Taylor(Scorer):
 
     def take(self, plan: Plan) -> Scores:
         blocks = list(self._family.layers(self._model))
-        found = iter(processes.summed([self._sums[block, kind] for kind in self._family.kinds for block in blocks]))
+        found = iter(ranks.summed([self._sums[block, kind] for kind in self._family.kinds for block in blocks]))
         self._sums.clear()
         return comparison.of_one_length({kind: [next(found) for _ in blocks] for kind in self._family.kinds})
 

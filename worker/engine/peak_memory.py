@@ -19,8 +19,7 @@ def peak_bytes(model: PreTrainedModel, work: Callable[[], object]) -> int | None
     """The weights of `model`, and what `work` needs beside all that is in memory before it.
 
     On CUDA what tensors need, exactly; on a CPU the growth of the process, or None where its peak cannot be asked for
-    (it can on Linux). What libraries allocate once counts with
-    the first call in a process: warm up before.
+    (it can on Linux). What libraries allocate once counts with the first call in a process: warm up before.
     """
     beside = _on_accelerator(model.device, work) if model.device.type == "cuda" else _on_host(work)
     return None if beside is None else weight_bytes(model) + max(0, beside)
