@@ -7,8 +7,8 @@
 `bucket` (test)         the test's bucket: a boto3 Bucket.
 `stack` (session)       all of Prunery, running, with servers of its own: `cli.stack.Stack`. It has `url` and `api_key`,
                         and jobs may name any local path. A test may kill parts of it, as in
-                        `stack.processes["worker-1"].kill()`, if it starts them again: `stack.start_worker("worker-1")`
-                        and `stack.wait_for_worker("worker-1")`.
+                        `stack.processes["worker-1"].kill()`, if it starts them again: `stack.restart("worker-1")`
+                        and `stack.wait_for("worker-1")`.
 `engine`, `sessions` (test)   on the test's database.
 `spec` (test)           a job that may be stored.
 `data`, `small_model`, `small_text` (session)   see `tests.models`.

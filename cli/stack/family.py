@@ -20,10 +20,10 @@ def descendants(pid: int) -> dict[int, str]:
     return found
 
 
-def birth(pid: int) -> str | None:
-    """When the process was born, in the kernel's ticks; None if there is none."""
+def lives(pid: int, born: str) -> bool:
+    """Whether the process that was born then still runs; one that nobody has buried yet does not."""
     fields = _stat(pid)
-    return fields[19] if fields else None
+    return fields is not None and fields[19] == born and fields[0] != "Z"
 
 
 def _stat(pid: int) -> list[str] | None:

@@ -9,12 +9,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from cli.stack.failures import PartFailed, describe_end
-from cli.stack.family import birth, descendants
+from cli.stack.family import descendants, lives
 from cli.stack.privileges import Identity, launch_command
 
 _TAIL_LINES = 20
 _TAIL_BYTES = 16_384
 _POLL_SECONDS = 0.05
+_DEATH_SECONDS = 10.0
 _LOG_LIMIT_BYTES = 16 * 2**20
 
 
@@ -123,14 +124,30 @@ class Process:
             self._popen.wait()
         self._end_family()
 
+    def suspend(self) -> None:
+        """Have it and everything it started stand still, as a machine does that swaps or is moved."""
+        self._signal_all(signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        """End the standstill."""
+        self._signal_all(signal.SIGCONT)
+
+    def _signal_all(self, number: signal.Signals) -> None:
+        for pid in (self.pid, *descendants(self.pid)):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
+
     def _remember_family(self) -> None:
         self._family.update(descendants(self.pid))
 
     def _end_family(self) -> None:
-        for pid, started in self._family.items():
-            if birth(pid) == started:
+        deadline = time.monotonic() + _DEATH_SECONDS
+        # Whoever starts the part again must find its files and ports left, so this returns when all of them are gone.
+        while (left := [pid for pid, born in self._family.items() if lives(pid, born)]) and time.monotonic() < deadline:
+            for pid in left:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
+            time.sleep(_POLL_SECONDS)
         self._family.clear()
 
 

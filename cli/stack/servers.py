@@ -39,6 +39,7 @@ class Servers:
     def __init__(self, data: Path) -> None:
         self.folder = DataFolder(data)
         self.processes: dict[str, Process] = {}
+        self._servers: dict[str, Server] = {}
 
     def __enter__(self) -> Self:
         self.start()
@@ -63,6 +64,7 @@ class Servers:
             self.postgres = Postgres(self.folder, self.credentials)
             # The slowest first: it starts while the others are prepared.
             order: tuple[Server, ...] = (self.seaweed, self.valkey, self.postgres)
+            self._servers = {server.part: server for server in order}
             for server in order:
                 server.prepare()
                 self._spawn(server)
@@ -80,6 +82,15 @@ class Servers:
                 if part == "seaweed":
                     self.seaweed.clear_sockets()
         self.folder.close()
+
+    def restart(self, part: str) -> None:
+        """Start one of the three again with its data, on its ports; whatever of it still runs is killed first."""
+        self.processes[part].kill()
+        self.processes[part] = self._servers[part].start(self.folder.remembered_ports(part))
+
+    def wait_for(self, part: str) -> None:
+        """Return when one of the three answers; raise PartFailed if it does not."""
+        self.processes[part].wait_until(self._servers[part].ready, seconds=_READY_SECONDS)
 
     def settings(self, database: str = DATABASE) -> dict[str, str]:
         """The environment with which our own processes find the three (`PRUNERY_…`)."""

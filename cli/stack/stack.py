@@ -53,6 +53,7 @@ class Stack:
         self._extra_settings = dict(settings or {})
         self._announce = announce
         self._services: dict[str, Process] = {}
+        self._modules: dict[str, Sequence[str]] = {}
 
     def __enter__(self) -> Self:
         self.start()
@@ -138,6 +139,23 @@ class Stack:
         process = self._services[part]
         process.wait_until(lambda: " ready." in process.log_since_start(), seconds=_READY_SECONDS)
 
+    def restart(self, part: str) -> None:
+        """Start a part again, on its port and with its data; whatever of it still runs is killed first."""
+        if part in self.servers.processes:
+            self.servers.restart(part)
+        else:
+            self._services[part].kill()
+            self._spawn(part, self._modules[part])
+
+    def wait_for(self, part: str) -> None:
+        """Return when the part is ready; raise PartFailed if it ends, or takes too long."""
+        if part in self.servers.processes:
+            self.servers.wait_for(part)
+        elif part in self._workers:
+            self.wait_for_worker(part)
+        elif part == "api":
+            self._services[part].wait_until(self._api_ready, seconds=_READY_SECONDS)
+
     def failure(self) -> PartFailed | None:
         """The first part that has ended, if any has; servers before those that depend on them."""
         return next((process.failure() for process in self.processes.values() if not process.running), None)
@@ -192,4 +210,5 @@ class Stack:
             inherit=[folder.parts_lock],
         )
         self._services[part] = process
+        self._modules[part] = module
         return process

@@ -3,7 +3,7 @@
 import time
 from pathlib import Path
 
-from cli.stack.family import birth, descendants
+from cli.stack.family import descendants, lives
 
 
 class Family:
@@ -15,7 +15,7 @@ class Family:
 
     def survivors(self) -> list[str]:
         """The command lines of those that still live."""
-        return [command_line(pid) for pid, born in self._births.items() if birth(pid) == born and not _is_zombie(pid)]
+        return [command_line(pid) for pid, born in self._births.items() if lives(pid, born)]
 
     def wait_until_gone(self, seconds: float = 60.0) -> None:
         deadline = time.monotonic() + seconds
@@ -29,10 +29,3 @@ def command_line(pid: int) -> str:
         return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
     except (FileNotFoundError, ProcessLookupError):
         return ""
-
-
-def _is_zombie(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return True

@@ -81,6 +81,27 @@ def test_killed_without_warning_leaves_no_process_and_loses_nothing(tmp_path: Pa
     assert not [pid for pid in pids if Path(f"/proc/{pid}").exists()]
 
 
+@pytest.mark.parametrize("part", ["postgres", "valkey", "seaweed"])
+def test_a_server_that_was_killed_starts_again_where_it_was_with_what_it_had(servers: Servers, part: str) -> None:
+    before, pid = servers.settings(), servers.processes[part].pid
+    write(before, part)
+    servers.processes[part].kill()
+    servers.restart(part)
+    servers.wait_for(part)
+    assert servers.processes[part].pid != pid
+    assert servers.settings() == before
+    assert all(part in words for words in read(before))
+
+
+def test_a_suspended_server_stands_still_and_goes_on(servers: Servers) -> None:
+    broker = redis.Redis.from_url(servers.valkey.url, socket_timeout=1)
+    servers.processes["valkey"].suspend()
+    with pytest.raises(redis.exceptions.TimeoutError):
+        broker.ping()
+    servers.processes["valkey"].go_on()
+    assert broker.ping()
+
+
 def test_stale_pid_file_of_a_process_that_lives_is_no_obstacle(tmp_path: Path) -> None:
     folder = DataFolder(tmp_path)
     postgres = Postgres(folder, folder.open())
