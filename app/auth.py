@@ -1,43 +1,88 @@
-"""Who may come in: whoever has the key. Checked before a byte of the body is read."""
+"""Who may come in: whoever has a key. Checked before a byte of the body is read."""
 
-import hashlib
 import hmac
+import time
 
+from anyio import to_thread
 from pydantic import SecretStr
+from sqlalchemy.orm import Session, sessionmaker
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app import problems
+from app import callers, keys, problems
+from app.callers import Caller
 from jobs import errors
+from jobs.tables import DEFAULT_PROJECT
 
 OPEN_PATHS = frozenset({"/healthz", "/readyz"})
+REMEMBERED_SECONDS = 5.0
+
+
+class KeyRing:
+    """All keys: the one of the environment, and those of the database, each read there once in a few seconds.
+
+    So long may a revoked key still open the door.
+    """
+
+    def __init__(self, sessions: sessionmaker[Session], key: SecretStr) -> None:
+        if not key.get_secret_value():
+            raise ValueError("PRUNERY_API_KEY is empty; set a secret of your own")
+        self._sessions = sessions
+        self._digest = keys.digest(key.get_secret_value().encode())
+        self._bootstrap = Caller(DEFAULT_PROJECT, None, "environment", frozenset({callers.Scope.ADMIN}))
+        self._remembered: dict[bytes, tuple[Caller, float]] = {}
+
+    async def caller(self, token: bytes) -> Caller | None:
+        """Whose key this is, or None if nobody's.
+
+        Raises:
+            Unauthorized: it is revoked or has expired.
+        """
+        digest = keys.digest(token)
+        # Digests are of one length, so that the comparison takes as long for every wrong key.
+        if hmac.compare_digest(digest, self._digest):
+            return self._bootstrap
+        caller, until = self._remembered.get(digest, (None, 0.0))
+        if caller is not None and time.monotonic() < until:
+            return caller
+        if keys.FORMAT.fullmatch(token) is None:
+            return None
+        return await to_thread.run_sync(self._look_up, token, digest)
+
+    def _look_up(self, token: bytes, digest: bytes) -> Caller | None:
+        self._remembered.pop(digest, None)
+        with self._sessions.begin() as session:
+            caller = keys.use(session, token)
+        if caller is not None:
+            self._remembered[digest] = (caller, time.monotonic() + REMEMBERED_SECONDS)
+        return caller
 
 
 class KeyCheck:
-    """Answers 401 to every request without the bearer token, but for the health checks."""
+    """Answers 401 to every request without a valid key, but for the health checks; tells the others who calls."""
 
-    def __init__(self, app: ASGIApp, key: SecretStr) -> None:
-        if not key.get_secret_value():
-            raise ValueError("PRUNERY_API_KEY is empty; set a secret of your own")
+    def __init__(self, app: ASGIApp, keys: KeyRing) -> None:
         self.app = app
-        self._digest = _digest(key.get_secret_value().encode())
+        self._keys = keys
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["path"] in OPEN_PATHS or self._knows(scope):
+        if scope["type"] != "http" or scope["path"] in OPEN_PATHS:
             await self.app(scope, receive, send)
             return
-        refusal = errors.Unauthorized(
+        try:
+            scope.setdefault("state", {})["caller"] = await self._caller(scope)
+        except errors.Unauthorized as refusal:
+            await problems.answer(scope, refusal)(scope, receive, send)
+        except problems.DATABASE_OUTAGES as outage:
+            await problems.database_down(scope, outage)(scope, receive, send)
+        else:
+            await self.app(scope, receive, send)
+
+    async def _caller(self, scope: Scope) -> Caller:
+        given = [value for name, value in scope["headers"] if name == b"authorization"]
+        if len(given) == 1:
+            scheme, _, token = given[0].partition(b" ")
+            if scheme.lower() == b"bearer" and (caller := await self._keys.caller(token.strip())):
+                return caller
+        raise errors.Unauthorized(
             "The request carries no valid API key.", hint="Send the header Authorization: Bearer KEY."
         )
-        await problems.answer(scope, refusal)(scope, receive, send)
-
-    def _knows(self, scope: Scope) -> bool:
-        given = [value for name, value in scope["headers"] if name == b"authorization"]
-        if len(given) != 1:
-            return False
-        scheme, _, token = given[0].partition(b" ")
-        # Digests are of one length, so that the comparison takes as long for every wrong key.
-        return scheme.lower() == b"bearer" and hmac.compare_digest(_digest(token.strip()), self._digest)
-
-
-def _digest(token: bytes) -> bytes:
-    return hashlib.sha256(token).digest()

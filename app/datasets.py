@@ -12,7 +12,7 @@ from jobs.files import split_uri
 from jobs.sources import DataSource, FileData, HubData, LocalData, S3Data
 
 
-def check(source: DataSource, door: Door, *, window: int) -> None:
+def check(source: DataSource, door: Door, project_id: str, *, window: int) -> None:
     """`window`: tokens that the text must fill at least once.
 
     Raises:
@@ -21,7 +21,7 @@ def check(source: DataSource, door: Door, *, window: int) -> None:
     match source:
         case FileData(id=id):
             with at("/id"):
-                name, size = _uploaded(id, door)
+                name, size = _uploaded(id, door, project_id)
         case LocalData(path=name):
             with at("/path"):
                 size = _local_bytes(name, door)
@@ -43,10 +43,10 @@ def check(source: DataSource, door: Door, *, window: int) -> None:
         )
 
 
-def _uploaded(id: str, door: Door) -> tuple[str, int]:
+def _uploaded(id: str, door: Door, project_id: str) -> tuple[str, int]:
     with door.sessions() as session:
         try:
-            row = store.file(session, id)
+            row = store.file(session, id, project_id=project_id)
         except errors.NotFound as error:
             raise errors.DatasetNotFound(
                 f"There is no uploaded file {id!r}.", hint="Upload one with POST /v1/files."

@@ -14,13 +14,14 @@ from app.deps import open_door
 from jobs.errors import PruneryError
 from jobs.settings import Settings
 from jobs.specs import JobSpec
+from jobs.tables import DEFAULT_PROJECT
 
 
 def main(path: str) -> int:
     """0 if the job can be planned, 1 if not."""
     spec = JobSpec.model_validate_json(Path(path).read_bytes())
     try:
-        plan = intake.check(spec, open_door(_without_service()))
+        plan = intake.check(spec, open_door(_without_service()), DEFAULT_PROJECT)
     except PruneryError as error:
         sys.stdout.write(json.dumps({"problem": _problem(error)}))
         return 1

@@ -8,7 +8,7 @@ from jobs.outline import Plan, forecast
 from jobs.specs import JobSpec
 
 
-def check(spec: JobSpec, door: Door) -> Plan | None:
+def check(spec: JobSpec, door: Door, project_id: str) -> Plan | None:
     """What the job will keep, or None if only the worker can read the model.
 
     Raises:
@@ -18,7 +18,7 @@ def check(spec: JobSpec, door: Door) -> Plan | None:
     train, windows = spec.method.train, _windows(spec)
     for place, source in spec.texts.items():
         with at(place):
-            datasets.check(source, door, window=windows.get(place, 1))
+            datasets.check(source, door, project_id, window=windows.get(place, 1))
     with at("/base_model"):
         shape = base_models.shape(spec.base_model, door)
     if shape is None:

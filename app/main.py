@@ -9,7 +9,7 @@ from anyio import to_thread
 from fastapi import FastAPI
 
 from app import deps, problems
-from app.auth import KeyCheck
+from app.auth import KeyCheck, KeyRing
 from app.limits import Limits
 from app.request_id import RequestId
 from app.routes import artifacts, files, health, jobs, methods
@@ -42,7 +42,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     problems.install(app)
     # The last one added is the outermost.
     app.add_middleware(Limits, settings=settings)
-    app.add_middleware(KeyCheck, key=settings.api_key)
+    app.add_middleware(KeyCheck, keys=KeyRing(door.sessions, settings.api_key))
     app.add_middleware(RequestId)
     _document(app)
     return app

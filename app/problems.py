@@ -28,6 +28,8 @@ CODES = {
     415: "unsupported_media_type",
 }
 
+DATABASE_OUTAGES = (*database.OUTAGES, PoolTimeout)
+
 logger = logging.getLogger(__name__)
 
 
@@ -48,11 +50,11 @@ class Problem(BaseModel):
 
 
 def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """The documented errors of a route; 401, 503 and 500 go with each."""
+    """The documented errors of a route; 401, 403, 503 and 500 go with each."""
     schema = {"schema": {"$ref": "#/components/schemas/Problem"}}
     return {
         status: {"description": HTTPStatus(status).phrase, "content": {MEDIA_TYPE: schema}}
-        for status in sorted({*statuses, 401, 500, 503})
+        for status in sorted({*statuses, 401, 403, 500, 503})
     }
 
 
@@ -62,7 +64,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(ClientDisconnect, _gone)
-    for kind in (*database.OUTAGES, PoolTimeout):
+    for kind in DATABASE_OUTAGES:
         app.add_exception_handler(kind, _database_down)
 
 
@@ -85,6 +87,12 @@ def answer(scope: Mapping[str, Any], error: PruneryError) -> JSONResponse:
     return _response(problem, headers)
 
 
+def database_down(scope: Mapping[str, Any], error: Exception) -> JSONResponse:
+    """The problem document of a database that is not there; its own words hold addresses of ours."""
+    logger.warning("%s: the database does not answer: %s", _request_id(scope), error)
+    return answer(scope, errors.StorageUnavailable("The database does not answer.", hint="Try again later."))
+
+
 def unexpected(scope: Mapping[str, Any]) -> JSONResponse:
     """The problem document of a fault of ours: nothing of it is told but the request's id, which the log has too."""
     detail = "The service could not answer. Give this request_id to its operator: the log tells more."
@@ -101,8 +109,7 @@ def _refused(request: Request, error: Exception) -> JSONResponse:
 
 
 def _database_down(request: Request, error: Exception) -> JSONResponse:
-    logger.warning("%s: the database does not answer: %s", _request_id(request.scope), error)
-    return answer(request.scope, errors.StorageUnavailable("The database does not answer.", hint="Try again later."))
+    return database_down(request.scope, error)
 
 
 def _invalid(request: Request, error: Exception) -> JSONResponse:

@@ -1,4 +1,7 @@
-"""What a client sees and does: jobs, their events and artifacts, uploaded files. Never commits."""
+"""What a client sees and does: jobs, their events and artifacts, uploaded files. Never commits.
+
+Each function is told the project that asks; what belongs to another is not there.
+"""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -22,10 +25,11 @@ class Page:
     has_more: bool
 
 
-def create(session: Session, spec: JobSpec, *, max_attempts: int, plan: Json | None = None) -> JobRow:
+def create(session: Session, spec: JobSpec, *, project_id: str, max_attempts: int, plan: Json | None = None) -> JobRow:
     """A new job in the queue; the relay rings for it once this transaction is committed."""
     row = JobRow(
         id=ids.new("cjob"),
+        project_id=project_id,
         spec=spec.model_dump(mode="json"),
         plan=plan,
         status=Status.QUEUED,
@@ -40,13 +44,13 @@ def create(session: Session, spec: JobSpec, *, max_attempts: int, plan: Json | N
     return row
 
 
-def get(session: Session, job_id: str) -> JobRow:
+def get(session: Session, job_id: str, *, project_id: str) -> JobRow:
     """
     Raises:
         NotFound: there is no such job.
     """
     row = session.get(JobRow, job_id)
-    if row is None:
+    if row is None or row.project_id != project_id:
         raise _no_job(job_id)
     return row
 
@@ -54,6 +58,7 @@ def get(session: Session, job_id: str) -> JobRow:
 def page(
     session: Session,
     *,
+    project_id: str,
     limit: int,
     after: str | None = None,
     status: Status | None = None,
@@ -64,14 +69,15 @@ def page(
     Args:
         after: Id of the last job of the page before.
     Raises:
-        InvalidCursor: `after` is not a job of ours.
+        InvalidCursor: `after` is not a job of the project.
     """
     key = tuple_(JobRow.created_at, JobRow.id)
-    query = select(JobRow)
+    query = select(JobRow).where(JobRow.project_id == project_id)
     if status is not None:
         query = query.where(JobRow.status == status)
     if after is not None:
-        last = session.execute(select(JobRow.created_at, JobRow.id).where(JobRow.id == after)).one_or_none()
+        cursor = select(JobRow.created_at, JobRow.id).where(JobRow.id == after, JobRow.project_id == project_id)
+        last = session.execute(cursor).one_or_none()
         if last is None:
             raise InvalidCursor(f"There is no job {after!r} to list after.", hint="Pass the last_id of a page.")
         query = query.where(key < tuple(last) if order == "desc" else key > tuple(last))
@@ -83,7 +89,7 @@ def page(
     return Page(rows[:limit], has_more=len(rows) > limit)
 
 
-def request_cancel(session: Session, job_id: str) -> JobRow:
+def request_cancel(session: Session, job_id: str, *, project_id: str) -> JobRow:
     """End a queued job, or have the worker of a running one stop; asking again changes nothing.
 
     Raises:
@@ -91,7 +97,7 @@ def request_cancel(session: Session, job_id: str) -> JobRow:
         StateConflict: the job has succeeded or failed.
     """
     row = session.get(JobRow, job_id, with_for_update=True, populate_existing=True)
-    if row is None:
+    if row is None or row.project_id != project_id:
         raise _no_job(job_id)
     data = {"reason": "user_requested"}
     match Status(row.status):
@@ -115,56 +121,56 @@ def request_cancel(session: Session, job_id: str) -> JobRow:
     return moved
 
 
-def events(session: Session, job_id: str, *, after: int, limit: int) -> list[EventRow]:
+def events(session: Session, job_id: str, *, project_id: str, after: int, limit: int) -> list[EventRow]:
     """Events with a number above `after`, in their order.
 
     Raises:
         NotFound: there is no such job.
     """
-    get(session, job_id)
+    get(session, job_id, project_id=project_id)
     query = select(EventRow).where(EventRow.job_id == job_id, EventRow.seq > after)
     return list(session.scalars(query.order_by(EventRow.seq).limit(limit)))
 
 
-def artifacts(session: Session, job_id: str) -> list[ArtifactRow]:
+def artifacts(session: Session, job_id: str, *, project_id: str) -> list[ArtifactRow]:
     """The published files, by path; none before the job has succeeded.
 
     Raises:
         NotFound: there is no such job.
     """
-    get(session, job_id)
+    get(session, job_id, project_id=project_id)
     query = select(ArtifactRow).where(ArtifactRow.job_id == job_id)
     return list(session.scalars(query.order_by(ArtifactRow.path)))
 
 
-def artifact(session: Session, job_id: str, path: str) -> ArtifactRow:
+def artifact(session: Session, job_id: str, path: str, *, project_id: str) -> ArtifactRow:
     """
     Raises:
         NotFound: there is no such job, or it has not published such a file.
     """
+    job = get(session, job_id, project_id=project_id)
     row = session.get(ArtifactRow, (job_id, path))
     if row is None:
-        job = get(session, job_id)
         raise NotFound(f"Job {job_id} ({job.status}) has no artifact {path!r}.")
     return row
 
 
-def add_file(session: Session, *, id: str, name: str, bytes: int, sha256: str) -> FileRow:
+def add_file(session: Session, *, project_id: str, id: str, name: str, bytes: int, sha256: str) -> FileRow:
     """Make an uploaded file known; its bytes are already in object storage."""
-    row = FileRow(id=id, name=name, bytes=bytes, sha256=sha256)
+    row = FileRow(id=id, project_id=project_id, name=name, bytes=bytes, sha256=sha256)
     session.add(row)
     session.flush()
     session.refresh(row)
     return row
 
 
-def file(session: Session, id: str) -> FileRow:
+def file(session: Session, id: str, *, project_id: str) -> FileRow:
     """
     Raises:
         NotFound: there is no such file.
     """
     row = session.get(FileRow, id)
-    if row is None:
+    if row is None or row.project_id != project_id:
         raise NotFound(f"There is no file {id!r}.")
     return row
 

@@ -7,6 +7,7 @@ from jobs import database
 from jobs.files import Files
 from jobs.settings import Settings
 from jobs.specs import JobSpec
+from jobs.tables import DEFAULT_PROJECT
 from worker import leases
 from worker.publish import publish
 
@@ -24,7 +25,7 @@ def job(settings: Settings, model: Path) -> str:
     sessions = database.sessions(engine)
     with sessions.begin() as session:
         # In one transaction, so that no worker sees it before it is taken.
-        row = store.create(session, JobSpec.model_validate(SPEC), max_attempts=1)
+        row = store.create(session, JobSpec.model_validate(SPEC), project_id=DEFAULT_PROJECT, max_attempts=1)
         claim = leases.claim(session, row.id, "bench", SECONDS)
     assert claim is not None
     artifacts = publish(Files(settings), model, claim, check=lambda: None, patience_seconds=SECONDS)

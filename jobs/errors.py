@@ -4,7 +4,8 @@ PruneryError
 ├── RequestRefused              the request itself is wrong; nothing was stored
 │   ├── InvalidSpec             a key, a type or a bound
 │   ├── Unauthorized            no key, or a wrong one
-│   ├── NotFound                no such job, file or artifact
+│   ├── Forbidden               the key may not do this
+│   ├── NotFound                no such job, file or artifact in the caller's project
 │   ├── InvalidCursor           a list cursor that is not ours
 │   ├── BodyTooLarge            more bytes than the limit
 │   ├── StateConflict           the job is not in a state that allows this
@@ -33,6 +34,7 @@ the same request may succeed later.
 
 from jobs.fields import FieldError as FieldError  # named from here by those who raise
 from jobs.refusals import BodyTooLarge as BodyTooLarge
+from jobs.refusals import Forbidden as Forbidden
 from jobs.refusals import InvalidCursor as InvalidCursor
 from jobs.refusals import InvalidSpec as InvalidSpec
 from jobs.refusals import NotFound as NotFound

@@ -47,8 +47,16 @@ class Unauthorized(RequestRefused):
     title = "A valid API key is needed"
 
 
+class Forbidden(RequestRefused):
+    """The API key is a valid one, but not for this."""
+
+    code = "insufficient_scope"
+    status = 403
+    title = "The API key may not do this"
+
+
 class NotFound(RequestRefused):
-    """There is nothing of ours under this id."""
+    """The caller has nothing under this id."""
 
     code = "not_found"
     status = 404

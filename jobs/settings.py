@@ -29,7 +29,9 @@ class Settings(S3Settings):
     environment: Literal["development", "production"] = "production"
     database_url: SecretStr = Field(description="postgresql+psycopg://user:password@host:port/database")
     broker_url: SecretStr = Field(description="redis://:password@host:port/0")
-    api_key: SecretStr = Field(description="The bearer token that every request must carry.")
+    api_key: SecretStr = Field(
+        description="The bearer token of the first administrator, who makes projects and further keys."
+    )
 
     s3_public_endpoint: str | None = Field(
         None, description="URL of the S3 API as clients reach it; if set, downloads are redirected there."

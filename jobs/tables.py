@@ -12,6 +12,8 @@ from jobs.states import LEASED, Status
 
 Json = dict[str, Any]
 
+DEFAULT_PROJECT = "proj_default"  # of the migrations' making; the key of the environment belongs to it
+
 
 class Table(DeclarativeBase):
     metadata = MetaData(
@@ -19,6 +21,7 @@ class Table(DeclarativeBase):
             "pk": "%(table_name)s_pkey",
             "fk": "%(table_name)s_%(column_0_name)s_fkey",
             "ck": "%(table_name)s_%(constraint_name)s_check",
+            "uq": "%(table_name)s_%(column_0_name)s_key",
         }
     )
     type_annotation_map = {  # noqa: RUF012  (SQLAlchemy's own protocol)
@@ -32,12 +35,27 @@ def _one_of(statuses: frozenset[Status]) -> str:
     return "status IN ({})".format(", ".join(f"'{status}'" for status in sorted(statuses)))
 
 
+class ProjectRow(Table):
+    """A tenant: every job and file belongs to one. A limit of NULL is the one of the settings."""
+
+    __tablename__ = "projects"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(unique=True)
+    max_running: Mapped[int | None]  # jobs at once
+    max_queued: Mapped[int | None]
+    max_storage_bytes: Mapped[int | None] = mapped_column(BigInteger)
+    max_upload_bytes: Mapped[int | None] = mapped_column(BigInteger)
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
 class JobRow(Table):
     """A job: what was asked, where it stands, who holds it."""
 
     __tablename__ = "jobs"
 
     id: Mapped[str] = mapped_column(primary_key=True)
+    project_id: Mapped[str] = mapped_column(ForeignKey("projects.id"))
     spec: Mapped[Json]
     plan: Mapped[Json | None]  # what will be kept, if it was known when the job was made
 
@@ -69,7 +87,7 @@ class JobRow(Table):
         CheckConstraint(_one_of(frozenset(Status)), name="status"),
         # A leased job without a token, or a token that outlives its lease, would break the fence.
         CheckConstraint(f"({_one_of(LEASED)}) = (lease_token IS NOT NULL)", name="lease"),
-        Index("jobs_created_at_id", "created_at", "id"),
+        Index("jobs_project_id_created_at_id", "project_id", "created_at", "id"),
         Index("jobs_queued", "rung_at", postgresql_where=_one_of(frozenset({Status.QUEUED}))),
         Index("jobs_leased", "lease_expires_at", postgresql_where=_one_of(LEASED)),
     )
@@ -104,10 +122,13 @@ class FileRow(Table):
     __tablename__ = "files"
 
     id: Mapped[str] = mapped_column(primary_key=True)
+    project_id: Mapped[str] = mapped_column(ForeignKey("projects.id"))
     name: Mapped[str]
     bytes: Mapped[int] = mapped_column(BigInteger)
     sha256: Mapped[str]
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+    __table_args__ = (Index("files_project_id", "project_id"),)
 
 
 class OutboxRow(Table):

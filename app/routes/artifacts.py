@@ -11,6 +11,7 @@ from fastapi.responses import RedirectResponse, Response, StreamingResponse
 from starlette.concurrency import iterate_in_threadpool
 
 from app import problems, ranges, store
+from app.callers import ModelReader
 from app.deps import Door, DoorDep
 from app.schemas import JOBS, ArtifactList
 from jobs import errors
@@ -30,18 +31,22 @@ DOWNLOADS: dict[int | str, dict[str, Any]] = {
 
 
 @router.get("", responses=problems.responses(404, 422))
-def list_artifacts(job_id: str, door: DoorDep) -> ArtifactList:
+def list_artifacts(job_id: str, door: DoorDep, caller: ModelReader) -> ArtifactList:
     """The published files, by path; none before the job has succeeded."""
     with door.sessions() as session:
-        return ArtifactList.of(store.artifacts(session, job_id))
+        return ArtifactList.of(store.artifacts(session, job_id, project_id=caller.project_id))
 
 
 @router.head("/{path:path}", response_class=Response, responses=DOWNLOADS)
 def head_artifact(
-    job_id: str, path: str, door: DoorDep, if_none_match: Annotated[str | None, Header()] = None
+    job_id: str,
+    path: str,
+    door: DoorDep,
+    caller: ModelReader,
+    if_none_match: Annotated[str | None, Header()] = None,
 ) -> Response:
     """What a download would answer, without the bytes."""
-    row = _row(door, job_id, path)
+    row = _row(door, caller.project_id, job_id, path)
     headers = _headers(row)
     if ranges.is_unchanged(if_none_match, headers["ETag"]):
         return Response(status_code=304, headers=headers)
@@ -53,12 +58,13 @@ def get_artifact(
     job_id: str,
     path: str,
     door: DoorDep,
+    caller: ModelReader,
     range: Annotated[str | None, Header(description="One range: bytes=a-b, bytes=a- or bytes=-n.")] = None,
     if_range: Annotated[str | None, Header()] = None,
     if_none_match: Annotated[str | None, Header()] = None,
 ) -> Response:
     """The bytes of a published file; a broken download goes on with Range and If-Range."""
-    row = _row(door, job_id, path)
+    row = _row(door, caller.project_id, job_id, path)
     headers = _headers(row)
     if ranges.is_unchanged(if_none_match, headers["ETag"]):
         return Response(status_code=304, headers=headers)
@@ -88,9 +94,9 @@ async def _stream(pieces: Iterator[bytes]) -> AsyncIterator[bytes]:
             close()
 
 
-def _row(door: Door, job_id: str, path: str) -> ArtifactRow:
+def _row(door: Door, project_id: str, job_id: str, path: str) -> ArtifactRow:
     with door.sessions() as session:
-        return store.artifact(session, job_id, path)
+        return store.artifact(session, job_id, path, project_id=project_id)
 
 
 def _headers(row: ArtifactRow) -> dict[str, str]:

@@ -9,6 +9,7 @@ from pydantic import AfterValidator
 from starlette.exceptions import HTTPException
 
 from app import ids, problems, store, texts
+from app.callers import JobReader, JobWriter
 from app.deps import Door, DoorDep
 from app.schemas import File
 from jobs.files import upload_key
@@ -34,23 +35,24 @@ async def upload_file(
     request: Request,
     name: Annotated[str, Query(max_length=1024, examples=["train.jsonl"]), AfterValidator(texts.clean_name)],
     door: DoorDep,
+    caller: JobWriter,
 ) -> File:
     """Store a training text: plain UTF-8, or JSON objects line by line if the name ends in .jsonl."""
     if request.headers.get("content-type", "").startswith("multipart/"):
         raise HTTPException(415, "Send the bytes of the file as the body, not a form (curl -T FILE, not -F).")
     blocks = _blocks(request.stream())
-    row = await to_thread.run_sync(_store, door, name, blocks, limiter=door.uploads)
+    row = await to_thread.run_sync(_store, door, caller.project_id, name, blocks, limiter=door.uploads)
     return File.of(row)
 
 
 @router.get("/{file_id}", responses=problems.responses(404, 422))
-def get_file(file_id: str, door: DoorDep) -> File:
+def get_file(file_id: str, door: DoorDep, caller: JobReader) -> File:
     """What is known of an uploaded file."""
     with door.sessions() as session:
-        return File.of(store.file(session, file_id))
+        return File.of(store.file(session, file_id, project_id=caller.project_id))
 
 
-def _store(door: Door, name: str, blocks: AsyncIterator[bytes]) -> FileRow:
+def _store(door: Door, project_id: str, name: str, blocks: AsyncIterator[bytes]) -> FileRow:
     """Runs in a thread of its own, and fetches each block from the event loop."""
     file_id = ids.new("file")
     key = upload_key(file_id, name)
@@ -59,7 +61,9 @@ def _store(door: Door, name: str, blocks: AsyncIterator[bytes]) -> FileRow:
         stored = upload.finish()
     try:
         with door.sessions.begin() as session:
-            return store.add_file(session, id=file_id, name=name, bytes=stored.bytes, sha256=stored.sha256)
+            return store.add_file(
+                session, project_id=project_id, id=file_id, name=name, bytes=stored.bytes, sha256=stored.sha256
+            )
     except BaseException:
         door.files.delete(key)
         raise

@@ -7,6 +7,7 @@ from fastapi import APIRouter, Body, Depends, Query, Request, Response
 from starlette.exceptions import HTTPException
 
 from app import intake, problems, store
+from app.callers import JobReader, JobWriter
 from app.deps import DoorDep
 from app.schemas import JOBS, EventList, Job, JobList, job_url
 from jobs.specs import JobSpec
@@ -70,12 +71,20 @@ StatusDep = Annotated[Status | None, Depends(_status)]
     dependencies=[Depends(_json_only)],
     responses=problems.responses(400, 413, 415, 422),
 )
-def create_job(spec: Annotated[JobSpec, Body(openapi_examples=EXAMPLES)], door: DoorDep, response: Response) -> Job:
+def create_job(
+    spec: Annotated[JobSpec, Body(openapi_examples=EXAMPLES)], door: DoorDep, caller: JobWriter, response: Response
+) -> Job:
     """Ask for a compression. What can be checked without the weights is checked now; a refused job is not stored."""
-    plan = intake.check(spec, door)
+    plan = intake.check(spec, door, caller.project_id)
     with door.sessions.begin() as session:
         stored_plan = None if plan is None else plan.model_dump()
-        row = store.create(session, spec, max_attempts=door.settings.max_attempts, plan=stored_plan)
+        row = store.create(
+            session,
+            spec,
+            project_id=caller.project_id,
+            max_attempts=door.settings.max_attempts,
+            plan=stored_plan,
+        )
     response.headers["Location"] = job_url(row.id)
     return Job.of(row)
 
@@ -83,6 +92,7 @@ def create_job(spec: Annotated[JobSpec, Body(openapi_examples=EXAMPLES)], door: 
 @router.get("", responses=problems.responses(400, 422))
 def list_jobs(
     door: DoorDep,
+    caller: JobReader,
     response: Response,
     limit: LimitDep,
     status: StatusDep,
@@ -91,7 +101,7 @@ def list_jobs(
 ) -> JobList:
     """Jobs, the newest first; the Link header leads to the next page."""
     with door.sessions() as session:
-        page = store.page(session, limit=limit, after=after, status=status, order=order)
+        page = store.page(session, project_id=caller.project_id, limit=limit, after=after, status=status, order=order)
     data = [Job.of(row) for row in page.items]
     if page.has_more:
         query = {"limit": limit, "after": data[-1].id, "order": order} | ({"status": status.value} if status else {})
@@ -101,17 +111,17 @@ def list_jobs(
 
 
 @router.get("/{job_id}", responses=problems.responses(404, 422))
-def get_job(job_id: str, door: DoorDep) -> Job:
+def get_job(job_id: str, door: DoorDep, caller: JobReader) -> Job:
     """Where a job stands."""
     with door.sessions() as session:
-        return Job.of(store.get(session, job_id))
+        return Job.of(store.get(session, job_id, project_id=caller.project_id))
 
 
 @router.post("/{job_id}/cancel", responses=problems.responses(404, 409, 422))
-def cancel_job(job_id: str, door: DoorDep) -> Job:
+def cancel_job(job_id: str, door: DoorDep, caller: JobWriter) -> Job:
     """End a waiting job, or have a running one stop within seconds. Asking again changes nothing."""
     with door.sessions.begin() as session:
-        row = store.request_cancel(session, job_id)
+        row = store.request_cancel(session, job_id, project_id=caller.project_id)
     return Job.of(row)
 
 
@@ -119,9 +129,11 @@ def cancel_job(job_id: str, door: DoorDep) -> Job:
 def list_events(
     job_id: str,
     door: DoorDep,
+    caller: JobReader,
     limit: LimitDep,
     after: Annotated[int, Query(ge=0, lt=2**31, description="The last seq that is known already.")] = 0,
 ) -> EventList:
     """What happened to a job, in its order."""
     with door.sessions() as session:
-        return EventList.of(store.events(session, job_id, after=after, limit=limit + 1), limit)
+        rows = store.events(session, job_id, project_id=caller.project_id, after=after, limit=limit + 1)
+    return EventList.of(rows, limit)

@@ -13,6 +13,7 @@ from app.main import create_app
 from jobs.files import Files, blob_key
 from jobs.settings import Settings
 from jobs.specs import JobSpec
+from jobs.tables import DEFAULT_PROJECT
 from tests.app.conftest import job
 from worker import leases
 
@@ -46,7 +47,7 @@ def published(sessions: sessionmaker[Session], files: Files) -> str:
     for path, content in CONTENT.items():
         files.put_bytes(blob_key(hashes[path]), content)
     with sessions.begin() as session:
-        row = store.create(session, spec, max_attempts=1)
+        row = store.create(session, spec, project_id=DEFAULT_PROJECT, max_attempts=1)
         claim = leases.claim(session, row.id, "worker-1", 30)
         assert claim is not None
         artifacts = [leases.NewArtifact(path, len(content), hashes[path]) for path, content in CONTENT.items()]

@@ -21,6 +21,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from app import store
 from jobs.files import Files, blob_key, upload_key
 from jobs.specs import JobSpec
+from jobs.tables import DEFAULT_PROJECT
 from jobs.uploads import PART_BYTES
 from tests.app.conftest import job
 from worker import leases
@@ -134,7 +135,7 @@ def publish(uploaded: dict[str, Any], sessions: sessionmaker[Session], files: Fi
     files._s3.copy_object(Bucket=files.bucket, Key=blob_key(uploaded["sha256"]), CopySource=source)
     spec = JobSpec.model_validate(job({"source": "hub", "id": "a/b"}, {"source": "hub", "id": "a/b"}))
     with sessions.begin() as session:
-        row = store.create(session, spec, max_attempts=1)
+        row = store.create(session, spec, project_id=DEFAULT_PROJECT, max_attempts=1)
         claim = leases.claim(session, row.id, "worker-1", 30)
         assert claim is not None
         artifact = leases.NewArtifact("model.safetensors", uploaded["bytes"], uploaded["sha256"])

@@ -14,7 +14,7 @@ from app import ids, store
 from jobs.errors import InvalidCursor, NotFound, StateConflict
 from jobs.specs import JobSpec
 from jobs.states import Status
-from jobs.tables import JobRow, Table
+from jobs.tables import DEFAULT_PROJECT, JobRow, Table
 from worker import leases, outbox
 
 Sessions = sessionmaker[Session]
@@ -22,12 +22,12 @@ Sessions = sessionmaker[Session]
 
 def create(sessions: Sessions, spec: JobSpec) -> JobRow:
     with sessions.begin() as session:
-        return store.create(session, spec, max_attempts=3)
+        return store.create(session, spec, project_id=DEFAULT_PROJECT, max_attempts=3)
 
 
 def event_types(sessions: Sessions, job_id: str) -> list[str]:
     with sessions.begin() as session:
-        rows = store.events(session, job_id, after=0, limit=1000)
+        rows = store.events(session, job_id, project_id=DEFAULT_PROJECT, after=0, limit=1000)
     assert [row.seq for row in rows] == list(range(1, len(rows) + 1))
     return [row.type for row in rows]
 
@@ -53,11 +53,11 @@ def test_a_job_comes_with_its_event_and_its_doorbell_or_not_at_all(sessions: Ses
     assert event_types(sessions, row.id) == ["queued"]
 
     with sessions() as session:
-        store.create(session, spec, max_attempts=3)
+        store.create(session, spec, project_id=DEFAULT_PROJECT, max_attempts=3)
         session.rollback()
     with sessions.begin() as session:
         assert [bell.job_id for bell in outbox.unsent(session, 10)] == [row.id]
-        assert [job.id for job in store.page(session, limit=10).items] == [row.id]
+        assert [job.id for job in store.page(session, project_id=DEFAULT_PROJECT, limit=10).items] == [row.id]
 
 
 def test_a_status_that_is_none_is_refused_by_the_database(sessions: Sessions, spec: JobSpec) -> None:
@@ -70,14 +70,14 @@ def test_a_status_that_is_none_is_refused_by_the_database(sessions: Sessions, sp
 def test_pages_hold_every_job_once_in_both_orders(sessions: Sessions, spec: JobSpec) -> None:
     made = [create(sessions, spec).id for _ in range(3)]
     with sessions.begin() as session:  # two of the very same time
-        made += sorted(store.create(session, spec, max_attempts=3).id for _ in range(2))
+        made += sorted(store.create(session, spec, project_id=DEFAULT_PROJECT, max_attempts=3).id for _ in range(2))
     orders: list[tuple[Literal["asc", "desc"], list[str]]] = [("asc", made), ("desc", made[::-1])]
     for order, expected in orders:
         seen: list[str] = []
         after = None
         with sessions.begin() as session:
             while True:
-                page = store.page(session, limit=2, after=after, order=order)
+                page = store.page(session, project_id=DEFAULT_PROJECT, limit=2, after=after, order=order)
                 seen += [job.id for job in page.items]
                 if not page.has_more:
                     break
@@ -88,22 +88,26 @@ def test_pages_hold_every_job_once_in_both_orders(sessions: Sessions, spec: JobS
 def test_pages_filter_by_status_and_refuse_foreign_cursors(sessions: Sessions, spec: JobSpec) -> None:
     first, second = create(sessions, spec), create(sessions, spec)
     with sessions.begin() as session:
-        store.request_cancel(session, first.id)
-        assert [job.id for job in store.page(session, limit=9, status=Status.CANCELLED).items] == [first.id]
-        assert [job.id for job in store.page(session, limit=9, status=Status.QUEUED).items] == [second.id]
+        store.request_cancel(session, first.id, project_id=DEFAULT_PROJECT)
+        assert [
+            job.id for job in store.page(session, project_id=DEFAULT_PROJECT, limit=9, status=Status.CANCELLED).items
+        ] == [first.id]
+        assert [
+            job.id for job in store.page(session, project_id=DEFAULT_PROJECT, limit=9, status=Status.QUEUED).items
+        ] == [second.id]
         with pytest.raises(InvalidCursor, match="cjob_unknown"):
-            store.page(session, limit=9, after="cjob_unknown")
+            store.page(session, project_id=DEFAULT_PROJECT, limit=9, after="cjob_unknown")
 
 
 def test_cancel_ends_a_queued_job_at_once_and_again_changes_nothing(sessions: Sessions, spec: JobSpec) -> None:
     row = create(sessions, spec)
     with sessions.begin() as session:
-        cancelled = store.request_cancel(session, row.id)
+        cancelled = store.request_cancel(session, row.id, project_id=DEFAULT_PROJECT)
     assert (cancelled.status, cancelled.reason, cancelled.version) == ("cancelled", "user_requested", 2)
     assert cancelled.finished_at is not None
     assert cancelled.cancel_requested_at is not None
     with sessions.begin() as session:
-        assert store.request_cancel(session, row.id).version == 2
+        assert store.request_cancel(session, row.id, project_id=DEFAULT_PROJECT).version == 2
         assert leases.claim(session, row.id, "worker", 30) is None
     assert event_types(sessions, row.id) == ["queued", "cancelled"]
 
@@ -115,7 +119,7 @@ def test_cancel_of_a_finished_job_is_a_conflict(sessions: Sessions, spec: JobSpe
         assert claim is not None
         assert leases.succeed(session, claim, {}, [])
     with pytest.raises(StateConflict, match="already succeeded") as caught, sessions.begin() as session:
-        store.request_cancel(session, row.id)
+        store.request_cancel(session, row.id, project_id=DEFAULT_PROJECT)
     assert caught.value.allowed == ()
 
 
@@ -127,7 +131,7 @@ def test_a_claim_and_a_cancel_at_once_end_in_one_order_or_the_other(sessions: Se
         def cancel(job_id: str = row.id, start: Barrier = start) -> None:
             start.wait()
             with sessions.begin() as session:
-                store.request_cancel(session, job_id)
+                store.request_cancel(session, job_id, project_id=DEFAULT_PROJECT)
 
         canceller = Thread(target=cancel)
         canceller.start()
@@ -136,7 +140,7 @@ def test_a_claim_and_a_cancel_at_once_end_in_one_order_or_the_other(sessions: Se
             claim = leases.claim(session, row.id, "worker", 30)
         canceller.join()
         with sessions.begin() as session:
-            status = store.get(session, row.id).status
+            status = store.get(session, row.id, project_id=DEFAULT_PROJECT).status
         assert status == ("cancelled" if claim is None else "cancelling")
 
 
@@ -145,19 +149,21 @@ def test_what_is_not_there_is_not_found(sessions: Sessions, spec: JobSpec) -> No
     with sessions.begin() as session:
         for lookup in (store.get, store.request_cancel, store.artifacts, store.file):
             with pytest.raises(NotFound, match="nowhere"):
-                lookup(session, "nowhere")
+                lookup(session, "nowhere", project_id=DEFAULT_PROJECT)
         with pytest.raises(NotFound, match="nowhere"):
-            store.events(session, "nowhere", after=0, limit=1)
+            store.events(session, "nowhere", project_id=DEFAULT_PROJECT, after=0, limit=1)
         with pytest.raises(NotFound, match=r"queued.*model\.safetensors"):
-            store.artifact(session, row.id, "model.safetensors")
-        assert store.artifacts(session, row.id) == []
+            store.artifact(session, row.id, "model.safetensors", project_id=DEFAULT_PROJECT)
+        assert store.artifacts(session, row.id, project_id=DEFAULT_PROJECT) == []
 
 
 def test_an_uploaded_file_is_known_by_its_id(sessions: Sessions) -> None:
     id = ids.new("file")
     with sessions.begin() as session:
-        added = store.add_file(session, id=id, name="train.jsonl", bytes=5 * 2**31, sha256="ab" * 32)
+        added = store.add_file(
+            session, project_id=DEFAULT_PROJECT, id=id, name="train.jsonl", bytes=5 * 2**31, sha256="ab" * 32
+        )
         assert added.created_at is not None
     with sessions.begin() as session:
-        found = store.file(session, id)
+        found = store.file(session, id, project_id=DEFAULT_PROJECT)
     assert (found.name, found.bytes, found.sha256) == ("train.jsonl", 5 * 2**31, "ab" * 32)

@@ -18,6 +18,7 @@ from jobs import database
 from jobs.files import Files, blob_key
 from jobs.settings import Settings
 from jobs.specs import JobSpec
+from jobs.tables import DEFAULT_PROJECT
 from worker import leases
 from worker.leases import Claim, NewArtifact
 
@@ -66,7 +67,9 @@ class Service:
     def queue(self, **fields: Any) -> str:
         """A job as the API would store it."""
         with self.sessions.begin() as session:
-            return store.create(session, JobSpec.model_validate(SPEC | fields), max_attempts=3).id
+            return store.create(
+                session, JobSpec.model_validate(SPEC | fields), project_id=DEFAULT_PROJECT, max_attempts=3
+            ).id
 
     def claim(self, job_id: str) -> Claim:
         with self.sessions.begin() as session:

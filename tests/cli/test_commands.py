@@ -13,6 +13,7 @@ from click.testing import CliRunner, Result
 
 from app import store
 from cli.main import COMMANDS, main
+from jobs.tables import DEFAULT_PROJECT
 from tests.cli.conftest import PRUNERY, Service, prunery
 
 RESULT = {
@@ -52,10 +53,10 @@ def test_a_text_on_this_machine_is_uploaded_and_the_job_is_made(
 
     assert done.returncode == 0, done.stderr
     with service.sessions() as session:
-        spec = store.get(session, done.stdout.strip()).spec
+        spec = store.get(session, done.stdout.strip(), project_id=DEFAULT_PROJECT).spec
         for source in (spec["dataset"], spec["evaluation"]["dataset"]):
             assert source["source"] == "file"
-            assert store.file(session, source["id"]).bytes == small_text.stat().st_size
+            assert store.file(session, source["id"], project_id=DEFAULT_PROJECT).bytes == small_text.stat().st_size
     assert spec["method"]["train"]["steps"] == 5
 
 
@@ -74,7 +75,7 @@ def test_what_the_service_refuses_is_said_field_by_field(service: Service, small
     assert "unauthorized" in wrong_key.output
     assert run("status", "cjob_nowhere").exit_code == 2
     with service.sessions() as session:
-        assert store.page(session, limit=1).items == []
+        assert store.page(session, project_id=DEFAULT_PROJECT, limit=1).items == []
     assert not list(service.files.list_prefix(f"s3://{service.files.bucket}/uploads", limit=1))
 
 

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from app import store
 from jobs.settings import Settings
 from jobs.specs import JobSpec
-from jobs.tables import EventRow, JobRow
+from jobs.tables import DEFAULT_PROJECT, EventRow, JobRow
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.service_resource import Bucket
@@ -33,21 +33,21 @@ class Desk:
             }
         )
         with self.sessions.begin() as session:
-            return store.create(session, spec, max_attempts=max_attempts).id
+            return store.create(session, spec, project_id=DEFAULT_PROJECT, max_attempts=max_attempts).id
 
     def job(self, job_id: str) -> JobRow:
         with self.sessions.begin() as session:
-            return store.get(session, job_id)
+            return store.get(session, job_id, project_id=DEFAULT_PROJECT)
 
     def events(self, job_id: str) -> list[EventRow]:
         with self.sessions.begin() as session:
-            rows = store.events(session, job_id, after=0, limit=10_000)
+            rows = store.events(session, job_id, project_id=DEFAULT_PROJECT, after=0, limit=10_000)
         assert [row.seq for row in rows] == list(range(1, len(rows) + 1))
         return rows
 
     def cancel(self, job_id: str) -> None:
         with self.sessions.begin() as session:
-            store.request_cancel(session, job_id)
+            store.request_cancel(session, job_id, project_id=DEFAULT_PROJECT)
 
     def wait_for(self, job_id: str, status: str, seconds: float = 60.0) -> JobRow:
         wait_until(lambda: self.job(job_id).status == status, seconds)

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from app import store
 from jobs.specs import JobSpec
-from jobs.tables import JobRow
+from jobs.tables import DEFAULT_PROJECT, JobRow
 from worker import leases, outbox
 from worker.leases import Claim, NewArtifact
 
@@ -22,7 +22,7 @@ RERING = 60.0
 def job_id(sessions: Sessions, spec: JobSpec) -> str:
     """A queued job whose doorbell was rung."""
     with sessions.begin() as session:
-        id = store.create(session, spec, max_attempts=2).id
+        id = store.create(session, spec, project_id=DEFAULT_PROJECT, max_attempts=2).id
     ring_all(sessions)
     return id
 
@@ -44,7 +44,7 @@ def claim(sessions: Sessions, job_id: str, lease_seconds: float = 30.0) -> Claim
 
 def job(sessions: Sessions, job_id: str) -> JobRow:
     with sessions.begin() as session:
-        return store.get(session, job_id)
+        return store.get(session, job_id, project_id=DEFAULT_PROJECT)
 
 
 def reap(sessions: Sessions) -> int:
@@ -54,7 +54,7 @@ def reap(sessions: Sessions) -> int:
 
 def events(sessions: Sessions, job_id: str) -> list[tuple[str, dict[str, Any]]]:
     with sessions.begin() as session:
-        rows = store.events(session, job_id, after=0, limit=1000)
+        rows = store.events(session, job_id, project_id=DEFAULT_PROJECT, after=0, limit=1000)
     assert [row.seq for row in rows] == list(range(1, len(rows) + 1))
     return [(row.type, row.data) for row in rows]
 
@@ -112,14 +112,17 @@ def test_success_shows_result_and_artifacts_together(sessions: Sessions, job_id:
     assert row.progress == {"percent": 100.0, "step": 7, "eta_seconds": 0.0}
     assert row.finished_at is not None
     with sessions.begin() as session:
-        assert [file.path for file in store.artifacts(session, job_id)] == ["config.json", "model.safetensors"]
-        assert store.artifact(session, job_id, "model.safetensors").bytes == 3 * 2**31
+        assert [file.path for file in store.artifacts(session, job_id, project_id=DEFAULT_PROJECT)] == [
+            "config.json",
+            "model.safetensors",
+        ]
+        assert store.artifact(session, job_id, "model.safetensors", project_id=DEFAULT_PROJECT).bytes == 3 * 2**31
 
 
 def test_a_cancel_reaches_the_holder_with_its_next_beat(sessions: Sessions, job_id: str) -> None:
     claimed = claim(sessions, job_id)
     with sessions.begin() as session:
-        assert store.request_cancel(session, job_id).status == "cancelling"
+        assert store.request_cancel(session, job_id, project_id=DEFAULT_PROJECT).status == "cancelling"
     with sessions.begin() as session:
         assert leases.beat(session, claimed, 30) == leases.Orders(cancel=True)
         assert leases.cancelled(session, claimed)
@@ -131,7 +134,7 @@ def test_a_cancel_reaches_the_holder_with_its_next_beat(sessions: Sessions, job_
 def test_a_job_that_ends_before_it_hears_of_the_cancel_has_succeeded(sessions: Sessions, job_id: str) -> None:
     claimed = claim(sessions, job_id)
     with sessions.begin() as session:
-        store.request_cancel(session, job_id)
+        store.request_cancel(session, job_id, project_id=DEFAULT_PROJECT)
         assert leases.succeed(session, claimed, {}, [])
     assert job(sessions, job_id).status == "succeeded"
 
@@ -173,7 +176,7 @@ def test_a_lost_job_is_tried_as_often_as_allowed_and_then_fails(sessions: Sessio
 def test_a_lost_job_that_was_to_be_cancelled_is_cancelled(sessions: Sessions, job_id: str) -> None:
     claim(sessions, job_id, lease_seconds=0)
     with sessions.begin() as session:
-        store.request_cancel(session, job_id)
+        store.request_cancel(session, job_id, project_id=DEFAULT_PROJECT)
     assert reap(sessions) == 1
     assert job(sessions, job_id).status == "cancelled"
 
@@ -196,7 +199,7 @@ def test_a_released_job_queues_again_without_losing_an_attempt(sessions: Session
 def test_a_released_job_that_was_to_be_cancelled_is_cancelled(sessions: Sessions, job_id: str) -> None:
     claimed = claim(sessions, job_id)
     with sessions.begin() as session:
-        store.request_cancel(session, job_id)
+        store.request_cancel(session, job_id, project_id=DEFAULT_PROJECT)
         assert leases.release(session, claimed, "worker_stopped")
     assert job(sessions, job_id).status == "cancelled"
     assert ring_all(sessions) == []
@@ -210,14 +213,14 @@ def test_a_job_that_waits_unheard_is_rung_for_again_and_once(sessions: Sessions,
     assert ring_all(sessions) == [job_id]
     with sessions.begin() as session:
         session.execute(text("UPDATE jobs SET rung_at = now() - interval '61 s'"))
-        store.request_cancel(session, job_id)
+        store.request_cancel(session, job_id, project_id=DEFAULT_PROJECT)
     assert reap(sessions) == 0
 
 
 def test_two_relays_never_hold_the_same_doorbell(sessions: Sessions, spec: JobSpec) -> None:
     with sessions.begin() as session:
         for _ in range(4):
-            store.create(session, spec, max_attempts=1)
+            store.create(session, spec, project_id=DEFAULT_PROJECT, max_attempts=1)
     with sessions.begin() as first, sessions.begin() as second:
         mine = {bell.id for bell in outbox.unsent(first, 2)}
         theirs = {bell.id for bell in outbox.unsent(second, 100)}

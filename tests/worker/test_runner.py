@@ -13,6 +13,7 @@ from sqlalchemy import text
 
 from app import store
 from jobs.settings import Settings
+from jobs.tables import DEFAULT_PROJECT
 from tests.worker.desk import Desk, child, is_running, keys, leftovers, pids, wait_until
 from tests.worker.elsewhere import Elsewhere
 from worker import leases
@@ -48,7 +49,7 @@ def test_a_job_that_succeeds(quick: Settings, desk: Desk, bucket: "Bucket") -> N
     assert logs == {("stderr", "a library is talkative"), ("info", "half way")}
 
     with desk.sessions.begin() as session:
-        artifacts = store.artifacts(session, job_id)
+        artifacts = store.artifacts(session, job_id, project_id=DEFAULT_PROJECT)
     assert {artifact.path for artifact in artifacts} == {
         *("config.json", "again.json", "model.safetensors", "nested/räport.json")
     }
