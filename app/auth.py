@@ -10,7 +10,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app import callers, keys, problems
 from app.callers import Caller
-from jobs import errors
+from jobs import errors, logs
 from jobs.tables import DEFAULT_PROJECT
 
 OPEN_PATHS = frozenset({"/healthz", "/readyz"})
@@ -69,12 +69,14 @@ class KeyCheck:
             await self.app(scope, receive, send)
             return
         try:
-            scope.setdefault("state", {})["caller"] = await self._caller(scope)
+            caller = await self._caller(scope)
         except errors.Unauthorized as refusal:
             await problems.answer(scope, refusal)(scope, receive, send)
         except problems.DATABASE_OUTAGES as outage:
             await problems.database_down(scope, outage)(scope, receive, send)
         else:
+            logs.note(project=caller.project_id)
+            scope.setdefault("state", {})["caller"] = caller
             await self.app(scope, receive, send)
 
     async def _caller(self, scope: Scope) -> Caller:

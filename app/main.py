@@ -9,11 +9,12 @@ from anyio import to_thread
 from fastapi import FastAPI
 
 from app import deps, problems
+from app.access import Access
 from app.auth import KeyCheck, KeyRing
 from app.limits import Limits
 from app.request_id import RequestId
 from app.routes import artifacts, files, health, jobs, methods
-from jobs import errors
+from jobs import errors, logs
 from jobs import settings as environment
 from jobs.settings import Settings
 
@@ -25,6 +26,7 @@ logger = logging.getLogger(__name__)
 def create_app(settings: Settings | None = None) -> FastAPI:
     """The application; with settings of its own, or those of the process."""
     settings = settings or environment.load()
+    logs.install(settings)
     door = deps.open_door(settings)
     app = FastAPI(
         title="Prunery",
@@ -43,6 +45,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     # The last one added is the outermost.
     app.add_middleware(Limits, settings=settings)
     app.add_middleware(KeyCheck, keys=KeyRing(door.sessions, settings.api_key))
+    app.add_middleware(Access)
     app.add_middleware(RequestId)
     _document(app)
     return app

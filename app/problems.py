@@ -89,7 +89,7 @@ def answer(scope: Mapping[str, Any], error: PruneryError) -> JSONResponse:
 
 def database_down(scope: Mapping[str, Any], error: Exception) -> JSONResponse:
     """The problem document of a database that is not there; its own words hold addresses of ours."""
-    logger.warning("%s: the database does not answer: %s", _request_id(scope), error)
+    logger.warning("the database does not answer: %s", error)
     return answer(scope, errors.StorageUnavailable("The database does not answer.", hint="Try again later."))
 
 
@@ -103,7 +103,7 @@ def _refused(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, PruneryError)
     if isinstance(error, errors.StorageUnavailable):
         # The client library's words hold addresses of ours.
-        logger.warning("%s: %s", _request_id(request.scope), error)
+        logger.warning("%s", error)
         error = errors.StorageUnavailable("Object storage does not answer.", hint="Try again later.")
     return answer(request.scope, error)
 
@@ -141,7 +141,7 @@ def _http(request: Request, error: Exception) -> JSONResponse:
 
 
 def _gone(request: Request, error: Exception) -> JSONResponse:
-    logger.info("%s: the client went away before its request was whole", _request_id(request.scope))
+    logger.info("the client went away before its request was whole")
     return _response(_problem(request.scope, 400, "bad_request", "Bad Request", "The body broke off."), {})
 
 

@@ -7,6 +7,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app import ids, problems
+from jobs import logs
 
 HEADER = "X-Request-Id"
 ACCEPTED = re.compile(r"[\w.:/+=-]{1,128}", re.ASCII)
@@ -27,6 +28,7 @@ class RequestId:
         given = Headers(scope=scope).get(HEADER, "")
         request_id = given if ACCEPTED.fullmatch(given) else ids.new("req")
         scope.setdefault("state", {})["request_id"] = request_id
+        logs.note(request_id=request_id)
         started = False
 
         async def send_with_id(message: Message) -> None:
@@ -41,5 +43,5 @@ class RequestId:
         except Exception:
             if started:
                 raise  # the server breaks the connection, which tells the client that the answer is not whole
-            logger.exception("%s: %s %s failed", request_id, scope["method"], scope["path"])
+            logger.exception("%s %s failed", scope["method"], scope["path"])
             await problems.unexpected(scope)(scope, receive, send_with_id)

@@ -27,6 +27,8 @@ class Settings(S3Settings):
     """One class for all services, so that one environment file configures a deployment."""
 
     environment: Literal["development", "production"] = "production"
+    log_format: Literal["json", "text"] = Field("json", description="How processes log: for machines or for people.")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     database_url: SecretStr = Field(description="postgresql+psycopg://user:password@host:port/database")
     broker_url: SecretStr = Field(description="redis://:password@host:port/0")
     api_key: SecretStr = Field(

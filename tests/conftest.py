@@ -104,6 +104,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         "PRUNERY_LEASE_SECONDS": "6",
         "PRUNERY_HEARTBEAT_SECONDS": "1",
         "PRUNERY_REAP_SECONDS": "1",
+        "PRUNERY_LOG_FORMAT": "json",
     }
     (port,) = free_block(1)
     with Stack(tmp_path_factory.mktemp("stack"), port=port, settings=settings) as running:

@@ -9,6 +9,7 @@ from typing import Any
 
 from celery import signals
 
+from jobs import logs
 from jobs.settings import load
 from worker import pulse, queue
 
@@ -30,6 +31,17 @@ celery.conf.update(
     broker_connection_retry_on_startup=True,
     broker_connection_max_retries=None,
 )
+
+
+@signals.setup_logging.connect
+def _log(**_: Any) -> None:
+    """In place of what Celery would install."""
+    logs.install(load())
+
+
+@signals.celeryd_init.connect
+def _say_who(sender: str, **_: Any) -> None:
+    logs.install(load(), worker=sender)
 
 
 @signals.heartbeat_sent.connect

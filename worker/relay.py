@@ -6,7 +6,7 @@ import threading
 import time
 from types import FrameType
 
-from jobs import database
+from jobs import database, logs
 from jobs.settings import Settings, load
 from worker import outbox, pulse, queue, reaper
 
@@ -73,7 +73,8 @@ class Relay:
 
 
 def main() -> None:
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    settings = load()
+    logs.install(settings)
     stop = threading.Event()
 
     def end(number: int, frame: FrameType | None) -> None:
@@ -81,7 +82,7 @@ def main() -> None:
 
     signal.signal(signal.SIGTERM, end)
     signal.signal(signal.SIGINT, end)
-    relay = Relay(load())
+    relay = Relay(settings)
     _log.info("The relay listens")
     relay.run(stop)
 

@@ -96,6 +96,7 @@ class Servers:
         """The environment with which our own processes find the three (`PRUNERY_…`)."""
         return {
             "PRUNERY_ENVIRONMENT": "development",
+            "PRUNERY_LOG_FORMAT": "text",
             "PRUNERY_DATABASE_URL": self.postgres.url(database),
             "PRUNERY_BROKER_URL": self.valkey.url,
             "PRUNERY_S3_ENDPOINT": self.seaweed.endpoint,
