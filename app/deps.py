@@ -8,6 +8,7 @@ from fastapi import Depends, Request
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session, sessionmaker
 
+from app.changes import Changes
 from jobs import database
 from jobs.files import Files
 from jobs.settings import Settings
@@ -23,6 +24,7 @@ class Door:
     engine: Engine
     sessions: sessionmaker[Session]
     files: Files
+    changes: Changes
     # Each upload keeps a thread and one part in memory; more of them wait, unread, at their sockets.
     uploads: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(UPLOADS_AT_ONCE))
 
@@ -31,7 +33,8 @@ def open_door(settings: Settings) -> Door:
     """Connects to nothing yet."""
     engine = database.engine(settings)
     files = Files(settings, settings.s3_public_endpoint)
-    return Door(settings, engine, database.sessions(engine), files)
+    sessions = database.sessions(engine)
+    return Door(settings, engine, sessions, files, Changes(engine, sessions))
 
 
 async def _door(request: Request) -> Door:

@@ -1,19 +1,24 @@
 """The API: `uvicorn app.main:create_app --factory`."""
 
+import asyncio
 import logging
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import signal
+import threading
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from types import FrameType
 from typing import Any
 
-from anyio import to_thread
+from anyio import create_task_group, to_thread
 from fastapi import FastAPI
 
 from app import deps, problems
 from app.access import Access
 from app.auth import KeyCheck, KeyRing
+from app.changes import Changes
 from app.limits import Limits
 from app.request_id import RequestId
-from app.routes import artifacts, files, health, jobs, methods
+from app.routes import artifacts, files, health, jobs, methods, streams
 from jobs import errors, logs
 from jobs import settings as environment
 from jobs.settings import Settings
@@ -39,9 +44,10 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         lifespan=_lifespan,
     )
     app.state.door = door
-    for routes in (jobs, artifacts, files, methods, health):
+    for routes in (jobs, streams, artifacts, files, methods, health):
         app.include_router(routes.router)
     problems.install(app)
+    app.add_exception_handler(streams.NothingMore, streams.no_content)
     # The last one added is the outermost.
     app.add_middleware(Limits, settings=settings)
     app.add_middleware(KeyCheck, keys=KeyRing(door.sessions, settings.api_key))
@@ -59,8 +65,33 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     except errors.StorageUnavailable as error:
         # The readiness check says so too, and makes the bucket once the storage is there.
         logger.warning("%s", error)
-    yield
+    async with create_task_group() as tasks:
+        tasks.start_soon(door.changes.run)
+        with _told_of_the_end(door.changes):
+            yield
+        tasks.cancel_scope.cancel()
     door.engine.dispose()
+
+
+@contextmanager
+def _told_of_the_end(changes: Changes) -> Iterator[None]:
+    """Ends the answers that wait for changes when the process is asked to end; the server waits for them to end."""
+    if threading.current_thread() is not threading.main_thread():  # a process of which this is only a part
+        yield
+        return
+    loop = asyncio.get_running_loop()
+    theirs = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+
+    def end(number: int, frame: FrameType | None) -> None:
+        loop.call_soon_threadsafe(changes.close)
+        if callable(handler := theirs[signal.Signals(number)]):
+            handler(number, frame)
+
+    for number in theirs:
+        signal.signal(number, end)
+    yield
+    for number, handler in theirs.items():
+        signal.signal(number, handler)
 
 
 def _document(app: FastAPI) -> None:

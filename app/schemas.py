@@ -33,6 +33,7 @@ class Urls(BaseModel):
 
     self: str
     events: str
+    stream: str
     artifacts: str
     cancel: str
 
@@ -84,7 +85,7 @@ class Job(BaseModel):
             started_at=row.started_at,
             finished_at=row.finished_at,
             cancel_requested_at=row.cancel_requested_at,
-            urls=Urls(self=here, events=f"{here}/events", artifacts=f"{here}/artifacts", cancel=f"{here}/cancel"),
+            urls=Urls(self=here, **{part: f"{here}/{part}" for part in ("events", "stream", "artifacts", "cancel")}),
             config=row.spec,
             metadata=row.spec["metadata"],
         )

@@ -3,19 +3,25 @@
 from typing import Annotated, Any, Literal
 from urllib.parse import urlencode
 
-from fastapi import APIRouter, Body, Depends, Query, Request, Response
+from anyio import move_on_after, to_thread
+from fastapi import APIRouter, Body, Depends, Header, Query, Request, Response
 from starlette.exceptions import HTTPException
 
-from app import intake, problems, store
+from app import intake, problems, ranges, store
 from app.callers import JobReader, JobWriter
-from app.deps import DoorDep
+from app.changes import Mark
+from app.deps import Door, DoorDep
 from app.schemas import JOBS, EventList, Job, JobList, job_url
 from jobs.specs import JobSpec
-from jobs.states import Status
+from jobs.states import FINAL, Status
+from jobs.tables import JobRow
 
 router = APIRouter(prefix=JOBS, tags=["jobs"])
 
 MOST = 100
+LONGEST_WAIT = 60
+AGAIN_SECONDS = {Status.QUEUED: 5}
+UNCHANGED: dict[int | str, dict[str, Any]] = {304: {"description": "If-None-Match named this very version."}}
 
 EXAMPLES: dict[str, Any] = {
     "smallest": {
@@ -110,11 +116,60 @@ def list_jobs(
     return JobList(data=data, first_id=first, last_id=last, has_more=page.has_more)
 
 
-@router.get("/{job_id}", responses=problems.responses(404, 422))
-def get_job(job_id: str, door: DoorDep, caller: JobReader) -> Job:
-    """Where a job stands."""
+@router.get("/{job_id}", response_model=Job, responses={**UNCHANGED, **problems.responses(404, 422)})
+async def get_job(
+    job_id: str,
+    door: DoorDep,
+    caller: JobReader,
+    response: Response,
+    wait: Annotated[
+        float, Query(ge=0, le=LONGEST_WAIT, description="Seconds to wait for another version, if this one is known.")
+    ] = 0,
+    if_none_match: Annotated[str | None, Header(description="The ETag that is known already.")] = None,
+) -> Job | Response:
+    """Where a job stands. Its ETag is its version; Retry-After says when it is worth asking again.
+
+    With `wait`, the answer comes once the job's version is another than that of If-None-Match (without it: than the
+    present one), or it has ended, or the time is over.
+    """
+    row = await to_thread.run_sync(_row, door, job_id, caller.project_id)
+    if wait and _is_known(row, if_none_match):
+        row = await _changed(door, row, wait)
+    headers = _headers(row)
+    if if_none_match is not None and _is_known(row, if_none_match):
+        return Response(status_code=304, headers=headers)
+    response.headers.update(headers)
+    return Job.of(row)
+
+
+async def _changed(door: Door, row: JobRow, seconds: float) -> JobRow:
+    """The job at another version, or as it is when the time is over or there is nothing to wait for."""
+    first = row.version
+    with move_on_after(seconds):
+        while row.version == first and row.status not in FINAL and not door.changes.closing:
+            await door.changes.since(row.id, Mark.of(row))
+            row = await to_thread.run_sync(_row, door, row.id, row.project_id)
+    return row
+
+
+def _row(door: Door, job_id: str, project_id: str) -> JobRow:
     with door.sessions() as session:
-        return Job.of(store.get(session, job_id, project_id=caller.project_id))
+        return store.get(session, job_id, project_id=project_id)
+
+
+def _is_known(row: JobRow, if_none_match: str | None) -> bool:
+    return if_none_match is None or ranges.is_unchanged(if_none_match, etag(row))
+
+
+def _headers(row: JobRow) -> dict[str, str]:
+    status = Status(row.status)
+    again = {} if status in FINAL else {"Retry-After": str(AGAIN_SECONDS.get(status, 2))}
+    return {"ETag": etag(row), **again}
+
+
+def etag(row: JobRow) -> str:
+    """The entity tag of a job: its version."""
+    return f'"{row.version}"'
 
 
 @router.post("/{job_id}/cancel", responses=problems.responses(404, 409, 422))

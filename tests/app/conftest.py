@@ -15,6 +15,7 @@ from jobs.files import Files
 from jobs.settings import Settings
 from jobs.tables import EventRow, FileRow, JobRow, OutboxRow
 from tests.app.hub import Hub
+from tests.cli.conftest import service  # noqa: F401  # fixture
 
 MAX_BODY = 64 * 1024
 MAX_UPLOAD = 20 * 2**20
