@@ -39,7 +39,7 @@ But for 0 the folder is as it was before. Checkpoints stay whatever happens.
     "--checkpoints",
     metavar="FOLDER",
     type=click.Path(file_okay=False, path_type=Path),
-    help="Where to keep the state of the run, every method.train.checkpoint_every_steps; it stays afterwards.",
+    help="Where to keep the state of the run, as often as the recipe's checkpoint says; it stays afterwards.",
 )
 @click.option("--resume", is_flag=True, help="Go on from the newest checkpoint in --checkpoints.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report's summary as JSON instead of the folder.")

@@ -46,11 +46,6 @@ class TrainSpec(Spec):
         "full", description="How the frozen weights are held: as `precision` has them, or in 8 or 4 bits."
     )
     gradient_checkpointing: bool = False
-    checkpoint_every_steps: int | None = Field(
-        100,
-        ge=1,
-        description="Optimizer steps between two checkpoints, where they are kept; null: only between training runs.",
-    )
 
     @model_validator(mode="after")
     def _one_warmup(self) -> Self:
@@ -204,6 +199,16 @@ class OutputSpec(Spec):
     max_shard_bytes: int = Field(5_000_000_000, ge=1_000_000)
 
 
+class CheckpointSpec(Spec):
+    """How often the state of a run is kept, so that it can go on from there: whichever of the two comes first.
+
+    It is kept in any case when a training run ends, and when the job is to pause.
+    """
+
+    every_steps: int | None = Field(100, ge=1, description="Optimizer steps; null: they do not matter.")
+    every_minutes: float | None = Field(10.0, gt=0, description="Minutes of training; null: they do not matter.")
+
+
 ITEM_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 """Bytes of a parameter in each dtype that can be written."""
 
@@ -221,6 +226,7 @@ class JobSpec(Spec):
     method: MethodSpec
     evaluation: EvaluationSpec = EvaluationSpec()
     output: OutputSpec = OutputSpec()
+    checkpoint: CheckpointSpec = CheckpointSpec()
     seed: int = Field(42, ge=0, lt=2**32)
     metadata: dict[MetadataKey, MetadataValue] = Field(default_factory=dict, max_length=16)
 

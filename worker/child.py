@@ -1,6 +1,9 @@
 """`python -m worker.child`: one job in a process of its own, which speaks through a pipe and two files.
 
-Events go to the pipe, one JSON object per line. The end is OUT/result.json with OUT/model, or OUT/error.json.
+Events go to the pipe, one JSON object per line. The end is OUT/result.json with OUT/model (exit code 0), or
+OUT/error.json (1). OUT/order, renamed into place at any time, says `finish` to train no further and publish what there
+is, or `stop` to keep a checkpoint after the current training step, or to wait for the end of another phase, and end
+without a result: exit code 75.
 """
 
 import argparse
@@ -29,7 +32,7 @@ RESULT, ERROR, MODEL = "result.json", "error.json", "model"
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the job; the exit code is 0 if there is a result."""
+    """Run the job; returns the exit code."""
     process.die_with_parent()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     parser = argparse.ArgumentParser(prog="python -m worker.child")
@@ -53,11 +56,15 @@ def _run(spec: JobSpec, options: argparse.Namespace, events: TextIO) -> int:
 
     emit({"type": "phase", "phase": "preparing"})
     # Torch takes seconds to import: say first that work has begun.
+    from worker.engine.orders import Stopped
     from worker.engine.reporter import Reporter
 
     reporter = Reporter(emit)
     try:
         summary = _compress(spec, options, reporter)
+    except Stopped:
+        # Of several processes the first one's exit code counts; an error of another would end it.
+        return process.STOPPED if os.environ.get("RANK", "0") == "0" else 0
     except Exception as error:  # the one place where any error becomes the job's last word
         _write_error(out, _named(error), reporter)
         return 1
@@ -67,10 +74,11 @@ def _run(spec: JobSpec, options: argparse.Namespace, events: TextIO) -> int:
 
 def _compress(spec: JobSpec, options: argparse.Namespace, reporter: "Reporter") -> dict[str, object]:
     from worker import companions, fetch
-    from worker.engine import pipeline, ranks
+    from worker.engine import orders, pipeline, ranks
 
     out, kept = options.out, options.checkpoints
     out.mkdir(parents=True, exist_ok=True)
+    heard = orders.Orders(out / orders.FILE)
     reporter.phase("downloading_base")
     processes = options.processes or companions.wanted(spec.method.train.batch_size)
     command = [sys.executable, "-P", "-m", "worker.child", "--spec", str(options.spec), "--processes", "1"]
@@ -80,7 +88,7 @@ def _compress(spec: JobSpec, options: argparse.Namespace, reporter: "Reporter") 
         work = Path(folder)
         with companions.started(command, work, processes, out / ERROR):
             ranks.join()
-            return pipeline.compress(spec, fetch.fetch(spec, work), out / MODEL, work, reporter, kept)
+            return pipeline.compress(spec, fetch.fetch(spec, work), out / MODEL, work, reporter, kept, heard)
 
 
 def _named(error: Exception) -> errors.PruneryError:

@@ -11,7 +11,7 @@ from jobs.sources import DataSource, FileData, GgufModel, HubData, LocalData, Lo
 from jobs.specs import JobSpec
 from worker.engine.base_models import Reachable as ReachableModel
 from worker.engine.datasets import Reachable as ReachableData
-from worker.engine.pipeline import Inputs
+from worker.engine.job import Inputs
 
 
 def fetch(spec: JobSpec, folder: Path) -> Inputs:

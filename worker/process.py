@@ -14,6 +14,9 @@ from typing import Literal, Self
 
 SUPERVISOR = "PRUNERY_SUPERVISOR"
 PR_SET_PDEATHSIG = 1
+STOPPED = os.EX_TEMPFAIL
+"""Exit code of an engine that was ordered to stop and did, with a checkpoint if it kept any."""
+
 READ_BYTES = 65_536
 MOST_READS = 64
 MAX_LINE_BYTES = {"events": 1_048_576, "output": 4_096}

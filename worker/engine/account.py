@@ -16,7 +16,7 @@ from worker.engine import protocols, report
 from worker.engine.base_models import BaseModel
 from worker.engine.history import History
 from worker.engine.measurement import Measured
-from worker.engine.perplexity_limit import Walk
+from worker.engine.methods.outcome import Outcome
 from worker.engine.plan import Plan
 from worker.engine.protocols import Protocol
 from worker.engine.report import Report
@@ -31,9 +31,8 @@ def settle(
     spec: JobSpec,
     *,
     tokenizer: PreTrainedTokenizerBase,
-    plan: Plan,
+    outcome: Outcome,
     measured: Measured,
-    walk: Walk | None,
     finetuned: report.Finetuned | None,
     merged_difference: float,
     certificate: Certificate,
@@ -41,7 +40,7 @@ def settle(
     history: History,
 ) -> Report:
     """All of a job's numbers in the form in which they are published."""
-    shape, layout = base.shape, plan.layout
+    shape, plan, walk, layout = base.shape, outcome.plan, outcome.walk, outcome.plan.layout
     held_out, benchmark = measured.held_out, measured.benchmark
     return Report(
         base_model=report.Base(name=base.name, revision=base.revision, licence=base.licence),
@@ -49,6 +48,7 @@ def settle(
         requested_ratio=goals.wanted(shape, spec) / shape.block_parameters,
         perplexity_limit=walk and report.PerplexityLimit(**asdict(walk)),
         achieved_ratio=widths.ratio(shape, layout),
+        ended_early_at=history.last_step if outcome.ended_early else None,
         plan=of_layout(shape, layout),
         dense=_figures("dense", measured, shape, plan),
         dense_finetuned=finetuned,

@@ -54,3 +54,8 @@ class History(BaseModel):
     def first_step(self) -> int:
         """Steps done before the run in which the model is pruned."""
         return max((step.step for step in self.steps if step.phase == REFERENCE), default=0)
+
+    @property
+    def last_step(self) -> int:
+        """Steps done in all."""
+        return self.steps[-1].step if self.steps else 0

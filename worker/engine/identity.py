@@ -60,7 +60,6 @@ def _bytes(tensor: Tensor) -> bytes:
 def _bearing(spec: JobSpec) -> dict[str, Any]:
     """What of a spec must not change under a job: not where things come from, nor what is done after training."""
     content = spec.model_dump(mode="json", include={"method", "evaluation", "seed"})
-    content["method"]["train"].pop("checkpoint_every_steps")
     for key in ("dataset", "prompts", "benchmark"):
         content["evaluation"].pop(key)
     return content

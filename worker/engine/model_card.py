@@ -37,6 +37,7 @@ def text(spec: JobSpec, base: BaseModel, report: Report) -> str:
             f"({report.requested_ratio:.1%} asked) by LoRA fine-tuning with iterative structured pruning. "
             f"A stock checkpoint: {_widths(plan)}.",
             "",
+            *_early(report),
             "## Before and after",
             "",
             "![Size, speed and quality of the dense and the pruned model](report_comparison.png)",
@@ -67,6 +68,12 @@ def text(spec: JobSpec, base: BaseModel, report: Report) -> str:
             "",
         ]
     )
+
+
+def _early(report: Report) -> Iterator[str]:
+    if report.ended_early_at is not None:
+        yield f"Training was told to finish after step {report.ended_early_at}, before its planned end."
+        yield ""
 
 
 def _widths(plan: Outline) -> str:

@@ -1,10 +1,7 @@
 """The whole story of a job: load, measure, train and prune, cut, write, reload, measure again, report."""
 
 import gc
-import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +10,6 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from jobs import errors, goals, memory, shapes
-from jobs.goals import Goal
 from jobs.specs import JobSpec
 from worker.engine import (
     account,
@@ -39,87 +35,37 @@ from worker.engine import (
 from worker.engine.architectures import family
 from worker.engine.base_models import BaseModel
 from worker.engine.checkpoints import Checkpoints
-from worker.engine.measurement import Material
+from worker.engine.job import Inputs, Job
 from worker.engine.methods.outcome import Outcome, Task
+from worker.engine.orders import Order, Orders
 from worker.engine.report import Finetuned
 from worker.engine.reporter import Reporter
-from worker.engine.story import Story
 from worker.engine.verification import Certificate
 from worker.engine.windows import Windows
 
 BASELINE_WINDOWS = 8
 
 
-@dataclass(frozen=True)
-class Inputs:
-    """Where the spec's model and text lie, now that they can be reached from this machine."""
-
-    model: base_models.Reachable
-    training: datasets.Reachable
-    held_out: datasets.Reachable | None
-    texts: Mapping[str, datasets.Reachable] = field(default_factory=dict)
-    """All texts, by the JSON Pointer of the field that names each."""
-
-
-@dataclass(frozen=True)
-class Job:
-    """What all steps of one job share."""
-
-    spec: JobSpec
-    base: BaseModel
-    tokenizer: PreTrainedTokenizerBase
-    training: Windows
-    held_out: Windows
-    material: Material
-    goal: Goal
-    work: Path
-    reporter: Reporter
-    story: Story
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """What the weights are held in while training: bfloat16 if they came so, else float32."""
-        exact = self.spec.method.train.precision == "float32" or self.base.dtype != torch.bfloat16
-        return torch.float32 if exact else torch.bfloat16
-
-    @property
-    def output_dtype(self) -> torch.dtype:
-        """What the weights are written in."""
-        match self.spec.output.dtype:
-            case "auto":
-                return self.base.dtype
-            case "float32":
-                return torch.float32
-            case "bfloat16":
-                return torch.bfloat16
-            case "float16":
-                return torch.float16
-
-    def perplexity(self, model: torch.nn.Module) -> float:
-        """On the held-out text."""
-        return evaluation.perplexity(model, self.held_out, self.spec.evaluation.max_windows)
-
-    @contextmanager
-    def phase(self, name: str) -> Iterator[None]:
-        """Tells that a phase began, and keeps how long it took."""
-        self.reporter.phase(name)
-        start = time.monotonic()
-        yield
-        self.story.spent(name, time.monotonic() - start)
-
-
 def compress(
-    spec: JobSpec, inputs: Inputs, out: Path, work: Path, reporter: Reporter, checkpoints: Path | None = None
+    spec: JobSpec,
+    inputs: Inputs,
+    out: Path,
+    work: Path,
+    reporter: Reporter,
+    checkpoints: Path | None = None,
+    orders: Orders | None = None,
 ) -> dict[str, Any]:
     """Write the smaller model to `out` and answer with the summary of the report.
 
     Args:
         work: for files that nobody needs afterwards.
         checkpoints: the folder of the job's checkpoints. If it has some, the job goes on from the newest that is whole.
+        orders: heard after each training step and before each phase.
     Raises:
         PruneryError: with the reason; `out` is then not to be used.
+        Stopped: that was ordered.
     """
-    job = _prepare(spec, inputs, work, reporter, checkpoints)
+    job = _prepare(spec, inputs, work, reporter, checkpoints, orders or Orders())
     with job.phase("baseline_eval"):
         model = _dense(job)
     _announce(job)
@@ -141,9 +87,8 @@ def compress(
         job.base,
         spec,
         tokenizer=job.tokenizer,
-        plan=outcome.plan,
         measured=measured,
-        walk=outcome.walk,
+        outcome=outcome,
         finetuned=finetuned,
         merged_difference=merged_difference,
         certificate=certificate,
@@ -154,7 +99,9 @@ def compress(
     return done.summary()
 
 
-def _prepare(spec: JobSpec, inputs: Inputs, work: Path, reporter: Reporter, checkpoints: Path | None) -> Job:
+def _prepare(
+    spec: JobSpec, inputs: Inputs, work: Path, reporter: Reporter, checkpoints: Path | None, orders: Orders
+) -> Job:
     reporter.phase("downloading_base")
     harness.check(spec.evaluation.tasks)
     base = base_models.prepare(inputs.model, work)
@@ -190,8 +137,8 @@ def _prepare(spec: JobSpec, inputs: Inputs, work: Path, reporter: Reporter, chec
     keeping = None
     if checkpoints is not None:
         keeping = Checkpoints(checkpoints, identity.of(spec, base.folder, (windows, held_out)))
-    opened = story.opened(keeping, reporter, train.checkpoint_every_steps)
-    return Job(spec, base, tokenizer, windows, held_out, material, goal, work, reporter, opened)
+    opened = story.opened(keeping, reporter, spec.checkpoint)
+    return Job(spec, base, tokenizer, windows, held_out, material, goal, work, reporter, opened, orders)
 
 
 def _check_tokens(
@@ -235,14 +182,18 @@ def _announce(job: Job) -> None:
 
 
 def _reference(job: Job, model: PreTrainedModel) -> tuple[Finetuned | None, PreTrainedModel]:
-    """Perplexity of the dense model after the same fine-tuning, and the dense model as it was before."""
-    if not job.spec.evaluation.finetuned_reference:
+    """Perplexity of the dense model after the same fine-tuning, and the dense model as it was before.
+
+    A job that is to finish early goes without: after fewer steps it would be no reference.
+    """
+    (is_to_finish,) = ranks.as_first_says([job.orders.current() is Order.FINISH])
+    if not job.spec.evaluation.finetuned_reference or is_to_finish:
         return None, model
     if "finetuned" in job.story:
         return Finetuned.model_validate(job.story["finetuned"]), model
     with job.phase("reference_tuning"):
         adapted = adapters.attach(model, family(job.base.shape), job.spec.method.lora, seed=job.spec.seed)
-        training.train(
+        complete = training.train(
             adapted,
             job.training,
             job.spec.method.train,
@@ -250,7 +201,11 @@ def _reference(job: Job, model: PreTrainedModel) -> tuple[Finetuned | None, PreT
             folder=job.work,
             reporter=job.reporter,
             saving=job.story.saving("reference_tuning"),
+            orders=job.orders,
         )
+        if not complete:
+            job.reporter.log("The job is to finish early: the fine-tuned dense model is left out.", "warning")
+            return None, adapted.unload()
         # Not through `adapted`, whose forward the Trainer left in mixed precision.
         perplexity = job.perplexity(model)
         job.reporter.held_out("dense_finetuned", perplexity)
@@ -273,6 +228,7 @@ def _task(job: Job, model: PreTrainedModel, probe_BT: Tensor) -> Task:
         reporter=job.reporter,
         load_dense=lambda: job.base.load(job.base.dtype),
         saving=job.story.saving("pruning"),
+        orders=job.orders,
     )
 
 

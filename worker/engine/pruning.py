@@ -121,7 +121,7 @@ class IterativePruning(TrainerCallback):
 
     def save(self, folder: Path) -> None:
         """Add to a checkpoint what a resumed run needs."""
-        changed = self._spec.reconstruction.enabled and self.plan != Plan.dense(self._shape)
+        changed = self._spec.reconstruction.enabled and self.has_cut()
         mended = dict(pruning_state.gate_weights(self._model, self._family)) if changed else {}
         walk = self._watch.walk if self._watch else None
         PruningState(self.plan, self._cutter.present, self._average.state(), mended, walk).write(folder)
@@ -134,23 +134,30 @@ class IterativePruning(TrainerCallback):
         self._average.restore(state.average, self._model.device)
         if self._watch and state.walk:
             self._watch.walk = state.walk
-        if self.plan != Plan.dense(self._shape):
+        if self.has_cut():
             self._reporter.phase("pruning")
 
-    def finished(self) -> Plan:
+    def has_cut(self) -> bool:
+        """Whether any unit has gone."""
+        return self.plan != Plan.dense(self._shape)
+
+    def finished(self, *, early: bool = False) -> Plan:
         """The final plan, which the model now physically is.
 
+        Args:
+            early: training was told to end where it stood, so that the goal need not be met.
         Raises:
             TargetUnreachable: training ended before the last event, or the first cut was one too many already.
         """
+        self._scorer.close()
         if self._watch and self._watch.walk.refused is not None:
-            if self.plan == Plan.dense(self._shape):
+            if not self.has_cut():
                 raise errors.TargetUnreachable(
                     f"The first cut already took the held-out perplexity from {self._watch.walk.dense:.2f} to "
                     f"{self._watch.walk.refused:.2f}, beyond the limit of {self._watch.walk.limit:.2f}.",
                     hint="Allow a larger increase, or cut in smaller steps: a smaller prune_every_steps.",
                 )
-        elif not self._budget.met(self.plan):
+        elif not early and not self._budget.met(self.plan):
             raise errors.TargetUnreachable(f"Training ended at {self.plan.layout}, before the target was reached.")
         self._cutter.cut(self.plan, None)
         return self.plan

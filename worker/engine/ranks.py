@@ -101,3 +101,12 @@ def as_first(tensors: Sequence[Tensor]) -> None:
         whole = tensor.detach().contiguous()
         distributed.broadcast(whole, src=0)
         tensor.copy_(whole)
+
+
+def as_first_says(answers: Sequence[bool]) -> list[bool]:
+    """The first process's answers, on all of them."""
+    if count() == 1:
+        return list(answers)
+    told = torch.tensor(answers)
+    distributed.broadcast(told, src=0)
+    return [bool(answer) for answer in told]

@@ -152,6 +152,10 @@ class Report(Part):
     )
     perplexity_limit: PerplexityLimit | None = Field(description="How far a limit on perplexity let the job go.")
     achieved_ratio: float = Field(description="Part of the block parameters that went.")
+    ended_early_at: int | None = Field(
+        description="The step after which the training was told to finish, though more steps, and perhaps cuts, were "
+        "planned; null if it went to its end."
+    )
     plan: Outline = Field(description="The architecture before and after.")
     dense: Figures
     dense_finetuned: Finetuned | None = Field(description="Null if not asked for.")

@@ -3,10 +3,11 @@
 from pathlib import Path
 from typing import Any
 
+from jobs.specs import CheckpointSpec
 from worker.engine import ranks
 from worker.engine.checkpoints import Checkpoint, Checkpoints
 from worker.engine.reporter import Reporter
-from worker.engine.training import Saving
+from worker.engine.saving import Saving
 
 
 class Story:
@@ -17,13 +18,13 @@ class Story:
         reporter: Reporter,
         checkpoints: Checkpoints | None = None,
         resumed: Checkpoint | None = None,
-        every_steps: int | None = None,
+        often: CheckpointSpec | None = None,
     ) -> None:
         """Without `checkpoints` nothing is kept."""
         self._reporter = reporter
         self._checkpoints = checkpoints
         self._resumed = resumed
-        self._every_steps = every_steps
+        self._often = often or CheckpointSpec()
         self._results: dict[str, Any] = {}
         self.seconds: dict[str, float] = {}
         if resumed is not None:
@@ -55,7 +56,7 @@ class Story:
         interrupted = self._resumed if self._resumed is not None and self._resumed.run == run else None
         return Saving(
             folder=self._checkpoints.writing,
-            every_steps=self._every_steps,
+            often=self._often,
             commit=lambda written: self._commit(written, run),
             resume_from=None if interrupted is None else interrupted.folder,
         )
@@ -66,7 +67,7 @@ class Story:
         self._checkpoints.commit(written, step=self._reporter.current_step, run=run, job=job)
 
 
-def opened(checkpoints: Checkpoints | None, reporter: Reporter, every_steps: int | None) -> Story:
+def opened(checkpoints: Checkpoints | None, reporter: Reporter, often: CheckpointSpec) -> Story:
     """The story so far: what the newest whole checkpoint holds, if there is one.
 
     Raises:
@@ -83,4 +84,4 @@ def opened(checkpoints: Checkpoints | None, reporter: Reporter, every_steps: int
     if resumed is not None:
         step = resumed.job["told"]["done_steps"]
         reporter.log(f"Going on from {resumed.folder.name}, after {step} optimizer steps.")
-    return Story(reporter, checkpoints, resumed, every_steps)
+    return Story(reporter, checkpoints, resumed, often)

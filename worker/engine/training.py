@@ -3,7 +3,6 @@
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,28 +18,16 @@ from transformers import (
     TrainingArguments,
     set_seed,
 )
-from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from jobs import errors, memory
 from jobs.specs import TrainSpec
 from worker.engine import optimizer, ranks
 from worker.engine.distilled_loss import distilled
+from worker.engine.orders import Order, Orders, Stopped
 from worker.engine.reporter import Reporter
+from worker.engine.saving import Keeper, Saving
 from worker.engine.teachers import Numbered, Teaching
 from worker.engine.windows import Windows
-
-
-@dataclass(frozen=True)
-class Saving:
-    """How a run keeps its state.
-
-    `folder` is where the Trainer may write; `commit` takes what it wrote there and makes it a checkpoint.
-    """
-
-    folder: Path
-    every_steps: int | None
-    commit: Callable[[Path], None]
-    resume_from: Path | None
 
 
 def total_steps(windows: int, spec: TrainSpec) -> int:
@@ -86,28 +73,34 @@ def train(
     saving: Saving | None = None,
     add_state: Callable[[Path], None] = lambda folder: None,
     teaching: Teaching | None = None,
-) -> None:
+    orders: Orders | None = None,
+    may_finish: Callable[[], bool] = lambda: True,
+) -> bool:
     """Train the adapters in place; the same seed gives the same order of the same windows.
 
     Args:
         saving: to keep checkpoints, and to go on from one: the model must be cut as it was then.
         add_state: writes into a checkpoint what `callbacks` need to go on.
         teaching: whose beliefs to learn beside the text; without it the loss is the cross-entropy alone.
+        orders: heard after each step.
+        may_finish: whether there would be something to publish if the run ended now.
+
+    Returns:
+        Whether all steps were taken; False if the run was to finish early.
 
     Raises:
         LossNotFinite: the loss or a gradient became NaN or infinite.
+        Stopped: that was ordered; where checkpoints are kept there is one of the last step.
     """
     set_seed(seed)
     tokens = spec.batch_size * spec.sequence_length
-    own: list[TrainerCallback] = [_Teller(reporter, tokens)]
-    if saving is not None:
-        folder = saving.folder
-        own.append(_Saver(saving, add_state))
+    keeper = Keeper(saving, orders or Orders(), add_state=add_state, may_finish=may_finish)
+    folder = folder if saving is None else saving.folder
     trainer = _Trainer(
         model=model,
         args=_arguments(spec, total_steps(len(windows), spec), seed, folder),
         train_dataset=windows if teaching is None else Numbered(windows),
-        callbacks=[*callbacks, *own],
+        callbacks=[*callbacks, _Teller(reporter, tokens), keeper],
         spec=spec,
         teaching=teaching,
     )
@@ -118,6 +111,9 @@ def train(
         ranks.as_first([parameter for parameter in model.parameters() if parameter.requires_grad])
     resume_from = saving.resume_from if saving is not None else None
     trainer.train(resume_from_checkpoint=None if resume_from is None else str(resume_from))
+    if keeper.obeyed is Order.STOP:
+        raise Stopped
+    return keeper.obeyed is not Order.FINISH
 
 
 class _Trainer(Trainer):
@@ -160,6 +156,13 @@ class _Trainer(Trainer):
         if self.accelerator.sync_gradients:
             ranks.average([parameter.grad for parameter in model.parameters() if parameter.grad is not None])
         return loss
+
+    def _run_epoch(self, *arguments: Any, **named: Any) -> None:
+        """One epoch; nothing of it for a run that goes on from the state after its last step."""
+        if self.state.global_step >= self.state.max_steps:
+            self.control.should_training_stop = True
+            return
+        super()._run_epoch(*arguments, **named)
 
     def create_optimizer(self, model: torch.nn.Module | None = None) -> torch.optim.Optimizer:
         if self.optimizer is None:
@@ -227,27 +230,3 @@ class _Teller(TrainerCallback):
                 hint="Lower the learning rate, or train in float32.",
             )
         self._reporter.step(logs["loss"], self._tokens / max(time.monotonic() - self._since, 1e-9))
-
-
-class _Saver(TrainerCallback):
-    """Has the Trainer write its state every so many steps, adds ours, and hands it on."""
-
-    def __init__(self, saving: Saving, add_state: Callable[[Path], None]) -> None:
-        self._saving = saving
-        self._add_state = add_state
-
-    def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        """After each step, once it is told: what is told belongs to a checkpoint too. Never after the last."""
-        every = self._saving.every_steps
-        due = every is not None and state.global_step % every == 0 and state.global_step < state.max_steps
-        control.should_save = due
-
-    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        written = self._saving.folder / f"{PREFIX_CHECKPOINT_DIR}-{state.global_step}"
-        for name in ("training_args.bin", "README.md"):  # a pickle of what the spec says, and an empty form
-            (written / name).unlink(missing_ok=True)
-        ranks.wait()  # each has written the state of its random numbers
-        if ranks.is_first():
-            self._add_state(written)
-            self._saving.commit(written)
-        ranks.wait()

@@ -1,5 +1,6 @@
 """One run of the real Trainer on the small model, with what it left."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ import torch
 from torch import Tensor
 
 from jobs import goals
-from jobs.specs import JobSpec, LoraPruneSpec
+from jobs.specs import CheckpointSpec, JobSpec, LoraPruneSpec
 from worker.engine import base_models, story
 from worker.engine.architectures import family
 from worker.engine.checkpoints import Checkpoints
@@ -16,6 +17,7 @@ from worker.engine.history import History
 from worker.engine.identity import Identity
 from worker.engine.methods import lora_prune
 from worker.engine.methods.outcome import Task
+from worker.engine.orders import Orders
 from worker.engine.perplexity_limit import Walk
 from worker.engine.plan import Plan
 from worker.engine.reporter import Reporter
@@ -31,6 +33,7 @@ class Run:
     state: dict[str, Tensor]
     events: list[dict[str, Any]]
     walk: Walk | None
+    ended_early: bool
 
     @property
     def losses(self) -> list[float]:
@@ -76,13 +79,18 @@ def prune(
     *,
     windows: Windows | None = None,
     checkpoints: Path | None = None,
+    every: int | None = None,
+    every_minutes: float | None = None,
     stop_after: int | None = None,
+    orders: Orders | None = None,
+    on_event: Callable[[dict[str, Any]], None] = lambda event: None,
 ) -> Run:
     """Prune the model in `model_folder` and merge.
 
     Args:
         windows: to train on and to hold out; random ones unless given.
         checkpoints: a folder for them; what it holds is gone on from.
+        every, every_minutes: how often there is a checkpoint.
         stop_after: the step after which the run is `Stopped`.
     """
     base = base_models.open_folder(model_folder)
@@ -91,6 +99,7 @@ def prune(
 
     def emit(event: dict[str, Any]) -> None:
         events.append(event)
+        on_event(event)
         if stop_after is not None and event.get("step") == stop_after + 1:
             raise Stopped
 
@@ -98,7 +107,7 @@ def prune(
     kept = (
         None if checkpoints is None else Checkpoints(checkpoints, Identity({"spec": {}, "base_model": "", "data": ""}))
     )
-    told = story.opened(kept, reporter, spec.train.checkpoint_every_steps)
+    told = story.opened(kept, reporter, CheckpointSpec(every_steps=every, every_minutes=every_minutes))
     reporter.training(spec.train.steps or 1, spec.ratio or 0)
     windows = windows or text(base)
     outcome = lora_prune.run(
@@ -115,7 +124,8 @@ def prune(
             reporter=reporter,
             load_dense=lambda: base.load(torch.float32),
             saving=told.saving("pruning"),
+            orders=orders or Orders(),
         ),
         spec,
     )
-    return Run(outcome.plan, reporter.history, outcome.state, events, outcome.walk)
+    return Run(outcome.plan, reporter.history, outcome.state, events, outcome.walk, outcome.ended_early)

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from jobs import errors
-from jobs.specs import JobSpec
+from jobs.specs import CheckpointSpec, JobSpec
 from tests.models import random_model
 from worker.engine import identity
 from worker.engine.checkpoints import KEPT, MANIFEST, WRITING, Checkpoints, stored
@@ -135,5 +135,5 @@ def test_what_does_not_bear_on_the_result_may_change(tmp_path: Path) -> None:
     model, _ = random_model()
     model.save_pretrained(tmp_path)
     noted = identity.of(job(), tmp_path, ()).content
-    changed = job(train={"checkpoint_every_steps": 7}).model_copy(update={"name": "another"})
+    changed = job().model_copy(update={"name": "another", "checkpoint": CheckpointSpec(every_steps=7)})
     identity.of(changed, tmp_path, ()).check(noted)

@@ -15,7 +15,7 @@ from jobs import errors
 from jobs.specs import JobSpec
 from tests.models import byte_tokenizer, random_model
 from worker.engine import base_models, pipeline, verification
-from worker.engine.pipeline import Inputs
+from worker.engine.job import Inputs
 from worker.engine.reporter import Reporter
 
 Result = tuple[dict[str, Any], list[dict[str, Any]], Path]

@@ -12,9 +12,9 @@ from worker.engine import checkpoints
 STEPS = 18  # two epochs and a bit of 8 batches; events at 4, 6, 8 and 9
 
 
-def spec(every: int | None = None, **fields: Any) -> Any:
+def spec(**fields: Any) -> Any:
     """With dropout, so that the state of the random numbers matters too."""
-    train = {"steps": STEPS, "checkpoint_every_steps": every, "micro_batch_size": 2}
+    train = {"steps": STEPS, "micro_batch_size": 2}
     return spec_of(train=train, lora={"dropout": 0.1}, **fields)
 
 
@@ -38,11 +38,11 @@ def test_stopped_and_resumed_is_never_stopped(
     small_model: Path, tmp_path: Path, never_stopped: dict[str, Run], every: int, stop_after: int, cut: str
 ) -> None:
     kept = tmp_path / "checkpoints"
-    stopped, whole = spec(every, schedule={"cut": cut}), never_stopped[cut]
+    stopped, whole = spec(schedule={"cut": cut}), never_stopped[cut]
     with pytest.raises(Stopped):
-        prune(small_model, stopped, tmp_path, checkpoints=kept, stop_after=stop_after)
+        prune(small_model, stopped, tmp_path, checkpoints=kept, every=every, stop_after=stop_after)
 
-    resumed = prune(small_model, stopped, tmp_path, checkpoints=kept)
+    resumed = prune(small_model, stopped, tmp_path, checkpoints=kept, every=every)
 
     told = [event["step"] for event in resumed.events if event["type"] == "progress"]
     assert told == list(range(stop_after // every * every + 1, STEPS + 1))

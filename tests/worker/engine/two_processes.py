@@ -14,7 +14,7 @@ PROCESSES = 2
 
 def spec(**fields: Any) -> Any:
     """Nine steps of eight sequences: two epochs and a bit, several micro-batches in each step, cuts at the second."""
-    train = {"steps": 9, "batch_size": 8, "micro_batch_size": 2, "checkpoint_every_steps": 4}
+    train = {"steps": 9, "batch_size": 8, "micro_batch_size": 2}
     return spec_of(train=train, **fields)
 
 
@@ -24,6 +24,6 @@ def main(rank: int, port: int, model: Path, folder: Path) -> None:
     where = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     os.environ |= where | {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(PROCESSES)}
     distributed.init_process_group("gloo")
-    run = prune(model, spec(), folder / f"work-{rank}", checkpoints=folder / "checkpoints")
+    run = prune(model, spec(), folder / f"work-{rank}", checkpoints=folder / "checkpoints", every=4)
     torch.save({"plan": run.plan.to_json(), "losses": run.losses, "state": run.state}, folder / f"process-{rank}.pt")
     distributed.destroy_process_group()

@@ -35,7 +35,7 @@ def run(task: Task, spec: LoraPruneSpec) -> Outcome:
         pruning.score_untouched()
     else:
         pruning.restore(resume_from)
-    training.train(
+    complete = training.train(
         adapted,
         windows,
         spec.train,
@@ -46,8 +46,11 @@ def run(task: Task, spec: LoraPruneSpec) -> Outcome:
         saving=task.saving,
         add_state=pruning.save,
         teaching=teaching,
+        orders=task.orders,
+        may_finish=pruning.has_cut,
     )
-    plan = pruning.finished()
+    plan = pruning.finished(early=not complete)
     task.reporter.phase("merging")
     logits_BTV = verification.exact_answers(task.model, task.probe_BT)
-    return Outcome(plan, adapters.merged_state(task.model, task.family), logits_BTV, watch.walk if watch else None)
+    state = adapters.merged_state(task.model, task.family)
+    return Outcome(plan, state, logits_BTV, watch.walk if watch else None, ended_early=not complete)

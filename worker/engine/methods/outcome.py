@@ -1,7 +1,7 @@
 """What a method is given, and what it hands on to be checked and written."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from torch import Tensor
@@ -10,10 +10,11 @@ from transformers import PreTrainedModel
 from jobs.goals import Goal
 from jobs.shapes import ModelShape
 from worker.engine.architectures import Family
+from worker.engine.orders import Orders
 from worker.engine.perplexity_limit import Walk
 from worker.engine.plan import Plan
 from worker.engine.reporter import Reporter
-from worker.engine.training import Saving
+from worker.engine.saving import Saving
 from worker.engine.windows import Windows
 
 
@@ -34,6 +35,7 @@ class Task:
     load_dense: Callable[[], PreTrainedModel]
     """Another copy of the dense model, in its own dtype."""
     saving: Saving | None = None
+    orders: Orders = field(default_factory=Orders)
 
 
 @dataclass(frozen=True)
@@ -41,10 +43,11 @@ class Outcome:
     """The decision, the weights that are left, and how the model in training answered the probe.
 
     `state` is the bare model's, on the CPU, float32 where it was trained; `logits_BTV` are `exact_answers`;
-    `walk` tells of a limit on perplexity.
+    `walk` tells of a limit on perplexity; `ended_early` that the training was told to finish before its last step.
     """
 
     plan: Plan
     state: dict[str, Tensor]
     logits_BTV: Tensor
     walk: Walk | None = None
+    ended_early: bool = False
