@@ -10,7 +10,7 @@ INSTALLED := .venv/.installed
 # Idle OpenMP threads must sleep, not spin: the cores are shared with the servers.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: install demo up test check format bench bench-engine
+.PHONY: install demo up test check format bench bench-engine bench-service
 
 install: $(INSTALLED)
 
@@ -45,3 +45,6 @@ bench: install
 
 bench-engine: install
 	@$(BIN)/python -m bench engine scoring
+
+bench-service: install
+	@$(BIN)/python -m bench chaos load

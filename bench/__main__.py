@@ -16,11 +16,14 @@ from pathlib import Path
 from bench import api, bare_clone, demo, exactness, scoring
 from bench.engine import measure as engine
 from bench.figure import Figure
+from bench.service import chaos, load
 
 MEASUREMENTS: dict[str, Callable[[Path], Iterator[Figure]]] = {
     "api": api.measure,
     "exactness": exactness.measure,
     "scoring": scoring.measure,
+    "chaos": chaos.measure,
+    "load": load.measure,
     "demo": demo.measure,
     "engine": engine.measure,
     "bare_clone": bare_clone.measure,

@@ -7,12 +7,12 @@ from pathlib import Path
 from bench import published
 from bench.figure import Figure
 from bench.memory import MB, maps, resident, resident_peak
+from bench.service.rows import settings_of
 from cli.client import Client
 from cli.connection import Connection
 from cli.demo import text
 from cli.stack.ports import free_block
 from cli.stack.stack import Stack
-from jobs.settings import Settings
 
 FILE_BYTES = 300_000_000
 MEMORY_BAR_MB = 150
@@ -31,7 +31,7 @@ def measure(folder: Path) -> Iterator[Figure]:
         api = stack.processes["api"].pid
         print(f"Uploading {FILE_BYTES:,} bytes", flush=True)
         assert client.upload(upload).bytes == FILE_BYTES
-        job_id = published.job(_settings(stack), weights.parent)
+        job_id = published.job(settings_of(stack), weights.parent)
         print(f"Downloading {FILE_BYTES:,} bytes", flush=True)
         with client.artifact(job_id, weights.name, {}) as response:
             assert sum(map(len, response.iter_bytes())) == FILE_BYTES
@@ -47,8 +47,3 @@ def _text(file: Path) -> Path:
         while left := FILE_BYTES - out.tell():
             out.write(prose[:left])
     return file
-
-
-def _settings(stack: Stack) -> Settings:
-    fields = {name.removeprefix("PRUNERY_").lower(): value for name, value in stack.settings.items()}
-    return Settings.model_validate(fields)
