@@ -80,6 +80,8 @@ def answer(scope: Mapping[str, Any], error: PruneryError) -> JSONResponse:
             problem.allowed = list(allowed)
         case errors.RangeNotSatisfiable(size=size):
             headers["Content-Range"] = f"bytes */{size}"
+        case errors.RequestInFlight():
+            headers["Retry-After"] = "1"
         case errors.Unauthorized():
             headers["WWW-Authenticate"] = "Bearer"
     if error.status == 503:

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from cli.connection import Connection
 from cli.resources import Artifact, ArtifactList, Event, EventPage, Job, JobPage, Problem, Resource, UploadedFile
+from jobs.errors import RequestInFlight
 
 JOBS = "/v1/compression/jobs"
 CHUNK_BYTES = 1 << 20
@@ -30,6 +31,10 @@ class ClientError(Exception):
 
 class Unreachable(ClientError):
     """Nothing answers, or not in time."""
+
+
+class Absent(Unreachable):
+    """Nothing is there that could have heard the request."""
 
 
 class Refused(ClientError):
@@ -77,8 +82,10 @@ class Client:
             headers=headers,
         )
 
-    def create(self, spec: Mapping[str, Any]) -> Job:
-        return self._call(Job, "POST", JOBS, json=spec)
+    def create(self, spec: Mapping[str, Any], *, key: str | None = None) -> Job:
+        """`key`: of the request; sent again with the same one, it makes no second job."""
+        headers = {"Idempotency-Key": key} if key else {}
+        return self._call(Job, "POST", JOBS, json=spec, headers=headers)
 
     def get(self, job_id: str) -> Job:
         return self._call(Job, "GET", _job(job_id))
@@ -148,7 +155,7 @@ def _transport_errors(url: str) -> Iterator[None]:
     try:
         yield
     except httpx2.ConnectError as error:
-        raise Unreachable(f"Nothing answers at {url} ({error}).") from error
+        raise Absent(f"Nothing answers at {url} ({error}).") from error
     except httpx2.TimeoutException as error:
         raise Unreachable(f"{url} does not answer in time.") from error
     except httpx2.TransportError as error:
@@ -176,7 +183,9 @@ def _problem(response: httpx2.Response) -> Problem:
 
 def is_outage(error: ClientError) -> bool:
     """Whether the same request may work in a moment."""
-    return isinstance(error, Unreachable) or (isinstance(error, Refused) and error.problem.status in OUTAGES)
+    if isinstance(error, Refused):
+        return error.problem.status in OUTAGES or error.problem.code == RequestInFlight.code
+    return isinstance(error, Unreachable)
 
 
 def _job(job_id: str) -> str:

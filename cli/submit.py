@@ -1,15 +1,24 @@
 """`prunery submit`."""
 
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+from uuid import uuid4
+
 import click
 
-from cli.client import Client
+from cli.client import Absent, Client, ClientError, is_outage
 from cli.exits import EXIT_CODES
+from cli.follow import patiently
 from cli.outcome import plan
 from cli.recipe import Recipe
 from cli.recipe_options import with_recipe
+from cli.resources import Job
 from cli.service import with_client
 from cli.uploads import upload_texts
 from cli.watch import watch_job
+
+PATIENCE_SECONDS = 60.0
 
 
 @click.command(
@@ -36,7 +45,7 @@ def submit(ctx: click.Context, client: Client, recipe: Recipe, watch: bool, as_j
 
     An option replaces what the file says. Texts on this machine are uploaded first. Prints the id of the job.
     """
-    job = client.create(upload_texts(client, recipe))
+    job = submitted(client, upload_texts(client, recipe))
     if as_json and not watch:
         click.echo(job.model_dump_json(indent=2))
     elif not as_json:
@@ -46,3 +55,22 @@ def submit(ctx: click.Context, client: Client, recipe: Recipe, watch: bool, as_j
     if watch:
         ctx.exit(watch_job(client, job.id, as_json=as_json))
     click.echo(f"Follow it: prunery watch {job.id}", err=True)
+
+
+def submitted(client: Client, spec: Mapping[str, Any]) -> Job:
+    """The job that was made of `spec`: one, even if the service breaks off and has to be asked again.
+
+    Raises:
+        Refused: the spec is wrong.
+        Unreachable: nothing was there, or broke off and did not come back.
+    """
+    create = partial(client.create, spec, key=uuid4().hex)
+    try:
+        return create()
+    except Absent:
+        raise
+    except ClientError as error:
+        if not is_outage(error):
+            raise
+        click.echo(f"{error} Asking again; no second job will come of it.", err=True)
+    return patiently(create, partial(click.echo, err=True), patience=PATIENCE_SECONDS)

@@ -8,6 +8,7 @@ PruneryError
 │   ├── NotFound                no such job, file or artifact in the caller's project
 │   ├── InvalidCursor           a list cursor that is not ours
 │   ├── BodyTooLarge            more bytes than the limit
+│   ├── IdempotencyKeyReused, RequestInFlight   sent again, but not the same; not yet answered
 │   ├── StateConflict           the job is not in a state that allows this
 │   └── RangeNotSatisfiable     bytes beyond the end of an artifact
 ├── BaseModelError              the model to compress cannot be used
@@ -35,11 +36,13 @@ the same request may succeed later.
 from jobs.fields import FieldError as FieldError  # named from here by those who raise
 from jobs.refusals import BodyTooLarge as BodyTooLarge
 from jobs.refusals import Forbidden as Forbidden
+from jobs.refusals import IdempotencyKeyReused as IdempotencyKeyReused
 from jobs.refusals import InvalidCursor as InvalidCursor
 from jobs.refusals import InvalidSpec as InvalidSpec
 from jobs.refusals import NotFound as NotFound
 from jobs.refusals import PruneryError as PruneryError
 from jobs.refusals import RangeNotSatisfiable as RangeNotSatisfiable
+from jobs.refusals import RequestInFlight as RequestInFlight
 from jobs.refusals import RequestRefused as RequestRefused
 from jobs.refusals import StateConflict as StateConflict
 from jobs.refusals import Unauthorized as Unauthorized

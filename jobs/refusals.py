@@ -90,6 +90,23 @@ class StateConflict(RequestRefused):
         self.allowed = allowed
 
 
+class IdempotencyKeyReused(RequestRefused):
+    """The Idempotency-Key of the request stands for another one."""
+
+    code = "idempotency_key_reused"
+    status = 422
+    title = "The key belongs to another request"
+
+
+class RequestInFlight(RequestRefused):
+    """The same request is being answered already."""
+
+    code = "idempotency_in_flight"
+    status = 409
+    title = "The same request is under way"
+    retryable = True
+
+
 class RangeNotSatisfiable(RequestRefused):
     """The bytes asked for lie beyond the end."""
 

@@ -131,6 +131,20 @@ class FileRow(Table):
     __table_args__ = (Index("files_project_id", "project_id"),)
 
 
+class IdempotencyRow(Table):
+    """A request that may be sent again: what the first one made. Gone after a day."""
+
+    __tablename__ = "idempotency_keys"
+
+    project_id: Mapped[str] = mapped_column(ForeignKey("projects.id"), primary_key=True)
+    key: Mapped[str] = mapped_column(primary_key=True)
+    fingerprint: Mapped[str]  # SHA-256 of the request
+    resource_id: Mapped[str]
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+    __table_args__ = (Index("idempotency_keys_created_at", "created_at"),)
+
+
 class OutboxRow(Table):
     """A doorbell still to be rung: the broker is told of the job after the transaction that wrote this row."""
 

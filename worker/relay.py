@@ -8,7 +8,7 @@ from types import FrameType
 
 from jobs import database, logs
 from jobs.settings import Settings, load
-from worker import outbox, pulse, queue, reaper
+from worker import outbox, pulse, queue, reaper, replays
 
 BATCH = 100
 
@@ -45,6 +45,8 @@ class Relay:
         if time.monotonic() >= self._reap_at:
             self._reap_at = time.monotonic() + self._settings.reap_seconds
             reaper.reap(self._sessions, self._settings)
+            with self._sessions.begin() as session:
+                replays.forget(session)
 
     def _ring(self, limit: int) -> int:
         """How many doorbells were rung; the others stay in the outbox."""

@@ -11,6 +11,7 @@ from starlette.exceptions import HTTPException
 from app import ids, problems, store, texts
 from app.callers import JobReader, JobWriter
 from app.deps import Door, DoorDep
+from app.idempotency import Once, OnceDep
 from app.schemas import File
 from jobs.files import upload_key
 from jobs.tables import FileRow
@@ -30,18 +31,19 @@ BODY: dict[str, Any] = {
 }
 
 
-@router.post("", status_code=201, responses=problems.responses(408, 413, 415, 422), openapi_extra=BODY)
+@router.post("", status_code=201, responses=problems.responses(408, 409, 413, 415, 422), openapi_extra=BODY)
 async def upload_file(
     request: Request,
     name: Annotated[str, Query(max_length=1024, examples=["train.jsonl"]), AfterValidator(texts.clean_name)],
     door: DoorDep,
     caller: JobWriter,
+    once: OnceDep,
 ) -> File:
     """Store a training text: plain UTF-8, or JSON objects line by line if the name ends in .jsonl."""
     if request.headers.get("content-type", "").startswith("multipart/"):
         raise HTTPException(415, "Send the bytes of the file as the body, not a form (curl -T FILE, not -F).")
     blocks = _blocks(request.stream())
-    row = await to_thread.run_sync(_store, door, caller.project_id, name, blocks, limiter=door.uploads)
+    row = await to_thread.run_sync(_store, door, once, name, blocks, limiter=door.uploads)
     return File.of(row)
 
 
@@ -52,21 +54,29 @@ def get_file(file_id: str, door: DoorDep, caller: JobReader) -> File:
         return File.of(store.file(session, file_id, project_id=caller.project_id))
 
 
-def _store(door: Door, project_id: str, name: str, blocks: AsyncIterator[bytes]) -> FileRow:
+def _store(door: Door, once: Once, name: str, blocks: AsyncIterator[bytes]) -> FileRow:
     """Runs in a thread of its own, and fetches each block from the event loop."""
-    file_id = ids.new("file")
+    file_id, project_id = ids.new("file"), once.project_id
     key = upload_key(file_id, name)
     with door.files.upload(key, door.settings.max_upload_bytes) as upload:
         texts.check(name, _sent(upload, blocks))
         stored = upload.finish()
     try:
         with door.sessions.begin() as session:
-            return store.add_file(
-                session, project_id=project_id, id=file_id, name=name, bytes=stored.bytes, sha256=stored.sha256
+            row = once.run(
+                session,
+                f"{name}\0{stored.sha256}",
+                first=lambda: store.add_file(
+                    session, project_id=project_id, id=file_id, name=name, bytes=stored.bytes, sha256=stored.sha256
+                ),
+                again=lambda earlier: store.file(session, earlier, project_id=project_id),
             )
     except BaseException:
         door.files.delete(key)
         raise
+    if row.id != file_id:
+        door.files.delete(key)
+    return row
 
 
 def _sent(upload: Upload, blocks: AsyncIterator[bytes]) -> Iterator[bytes]:

@@ -1,5 +1,6 @@
 """Compression jobs: ask, read, list, cancel, follow."""
 
+from functools import partial
 from typing import Annotated, Any, Literal
 from urllib.parse import urlencode
 
@@ -11,6 +12,7 @@ from app import intake, problems, ranges, store
 from app.callers import JobReader, JobWriter
 from app.changes import Mark
 from app.deps import Door, DoorDep
+from app.idempotency import OnceDep
 from app.schemas import JOBS, EventList, Job, JobList, job_url
 from jobs.specs import JobSpec
 from jobs.states import FINAL, Status
@@ -75,22 +77,32 @@ StatusDep = Annotated[Status | None, Depends(_status)]
     "",
     status_code=202,
     dependencies=[Depends(_json_only)],
-    responses=problems.responses(400, 413, 415, 422),
+    responses=problems.responses(400, 409, 413, 415, 422),
 )
 def create_job(
-    spec: Annotated[JobSpec, Body(openapi_examples=EXAMPLES)], door: DoorDep, caller: JobWriter, response: Response
+    spec: Annotated[JobSpec, Body(openapi_examples=EXAMPLES)],
+    door: DoorDep,
+    caller: JobWriter,
+    once: OnceDep,
+    response: Response,
 ) -> Job:
     """Ask for a compression. What can be checked without the weights is checked now; a refused job is not stored."""
-    plan = intake.check(spec, door, caller.project_id)
-    with door.sessions.begin() as session:
-        stored_plan = None if plan is None else plan.model_dump()
-        row = store.create(
-            session,
-            spec,
+    asked = spec.model_dump_json()
+    get = partial(store.get, project_id=caller.project_id)
+    with door.sessions() as session:
+        earlier = once.earlier(session, asked)
+        row = None if earlier is None else get(session, earlier)
+    if row is None:
+        plan = intake.check(spec, door, caller.project_id)
+        create = partial(
+            store.create,
+            spec=spec,
             project_id=caller.project_id,
             max_attempts=door.settings.max_attempts,
-            plan=stored_plan,
+            plan=None if plan is None else plan.model_dump(),
         )
+        with door.sessions.begin() as session:
+            row = once.run(session, asked, first=partial(create, session), again=partial(get, session))
     response.headers["Location"] = job_url(row.id)
     return Job.of(row)
 
@@ -173,10 +185,11 @@ def etag(row: JobRow) -> str:
 
 
 @router.post("/{job_id}/cancel", responses=problems.responses(404, 409, 422))
-def cancel_job(job_id: str, door: DoorDep, caller: JobWriter) -> Job:
+def cancel_job(job_id: str, door: DoorDep, caller: JobWriter, once: OnceDep) -> Job:
     """End a waiting job, or have a running one stop within seconds. Asking again changes nothing."""
     with door.sessions.begin() as session:
-        row = store.request_cancel(session, job_id, project_id=caller.project_id)
+        of_project = partial(store.request_cancel, session, job_id, project_id=caller.project_id)
+        row = once.run(session, "", first=of_project, again=partial(store.get, session, project_id=caller.project_id))
     return Job.of(row)
 
 
