@@ -12,10 +12,11 @@ from typing import NamedTuple
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
-from app import ids
+from app import ids, keyset
 from app.callers import Caller, Scope
+from app.keyset import Page, Place
 from app.tables import ApiKeyRow
-from jobs.errors import Unauthorized
+from jobs.errors import KeyNotValid, NotFound, Unauthorized
 
 ALPHABET = string.ascii_letters + string.digits
 PREFIX_LENGTH, SECRET_LENGTH = 12, 43  # 71 and 256 bits
@@ -53,6 +54,57 @@ def create(
     session.flush()
     session.refresh(row)
     return NewKey(row, token)
+
+
+def get(session: Session, id: str, *, project_id: str) -> ApiKeyRow:
+    """
+    Raises:
+        NotFound: the project has no such key.
+    """
+    row = session.get(ApiKeyRow, id)
+    if row is None or row.project_id != project_id:
+        raise NotFound(f"There is no API key {id!r}.")
+    return row
+
+
+def page(session: Session, place: Place, *, project_id: str) -> Page[ApiKeyRow]:
+    """All keys of the project, also those that open nothing any more."""
+    return keyset.page(session, ApiKeyRow, ApiKeyRow.id, place, ApiKeyRow.project_id == project_id)
+
+
+def revoke(session: Session, id: str, *, project_id: str) -> ApiKeyRow:
+    """Let a key open nothing any more; again changes nothing.
+
+    Raises:
+        NotFound: the project has no such key.
+    """
+    row = get(session, id, project_id=project_id)
+    if row.revoked_at is None:
+        row.revoked_at = func.now()
+        session.flush()
+        session.refresh(row)
+    return row
+
+
+def rotate(session: Session, id: str, *, project_id: str, overlap: timedelta) -> NewKey:
+    """A new key in the place of one that goes on for the overlap.
+
+    Raises:
+        NotFound: the project has no such key.
+        KeyNotValid: the key opens nothing any more.
+    """
+    old = session.get(ApiKeyRow, id, with_for_update=True)
+    if old is None or old.project_id != project_id:
+        raise NotFound(f"There is no API key {id!r}.")
+    now = session.scalars(select(func.now())).one()
+    if old.revoked_at is not None or (old.expires_at is not None and old.expires_at <= now):
+        raise KeyNotValid(f"The API key {old.prefix}… has expired or was revoked.", hint="Create a new one.")
+    made = create(
+        session, project_id=project_id, name=old.name, scopes=[*map(Scope, old.scopes)], expires_at=old.expires_at
+    )
+    old.expires_at = min(old.expires_at or now + overlap, now + overlap)
+    session.flush()
+    return made
 
 
 def use(session: Session, token: bytes) -> Caller | None:

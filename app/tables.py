@@ -7,6 +7,7 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Mapped, mapped_column
 from sqlalchemy.types import Text
 
+from jobs.tables import Json
 from jobs.tables import Table as Table
 
 
@@ -27,3 +28,21 @@ class ApiKeyRow(Table):
     revoked_at: Mapped[datetime | None]
 
     __table_args__ = (Index("api_keys_project_id_created_at_id", "project_id", "created_at", "id"),)
+
+
+class AuditRow(Table):
+    """Something that was done. The database refuses to change or remove it."""
+
+    __tablename__ = "audit_log"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    project_id: Mapped[str]  # no foreign key: the log outlives what it tells of
+    at: Mapped[datetime] = mapped_column(server_default=func.now())
+    key_id: Mapped[str | None]  # none: the key of the environment
+    key_name: Mapped[str]
+    action: Mapped[str]
+    target: Mapped[str]
+    data: Mapped[Json]
+    request_id: Mapped[str]
+
+    __table_args__ = (Index("audit_log_project_id_id", "project_id", "id"),)

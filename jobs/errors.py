@@ -6,6 +6,7 @@ PruneryError
 │   ├── Unauthorized            no key, or a wrong one
 │   ├── Forbidden               the key may not do this
 │   ├── NotFound                no such job, file or artifact in the caller's project
+│   ├── NameTaken, KeyNotValid, ProjectNotEmpty
 │   ├── InvalidCursor           a list cursor that is not ours
 │   ├── BodyTooLarge            more bytes than the limit
 │   ├── IdempotencyKeyReused, RequestInFlight   sent again, but not the same; not yet answered
@@ -39,7 +40,10 @@ from jobs.refusals import Forbidden as Forbidden
 from jobs.refusals import IdempotencyKeyReused as IdempotencyKeyReused
 from jobs.refusals import InvalidCursor as InvalidCursor
 from jobs.refusals import InvalidSpec as InvalidSpec
+from jobs.refusals import KeyNotValid as KeyNotValid
+from jobs.refusals import NameTaken as NameTaken
 from jobs.refusals import NotFound as NotFound
+from jobs.refusals import ProjectNotEmpty as ProjectNotEmpty
 from jobs.refusals import PruneryError as PruneryError
 from jobs.refusals import RangeNotSatisfiable as RangeNotSatisfiable
 from jobs.refusals import RequestInFlight as RequestInFlight

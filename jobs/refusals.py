@@ -63,6 +63,30 @@ class NotFound(RequestRefused):
     title = "Not found"
 
 
+class NameTaken(RequestRefused):
+    """Something else has this name."""
+
+    code = "name_taken"
+    status = 409
+    title = "The name is taken"
+
+
+class KeyNotValid(RequestRefused):
+    """The API key is revoked or has expired, so that this cannot be done to it."""
+
+    code = "key_not_valid"
+    status = 409
+    title = "The API key is not valid any more"
+
+
+class ProjectNotEmpty(RequestRefused):
+    """The project still has jobs or files."""
+
+    code = "project_not_empty"
+    status = 409
+    title = "The project is in use"
+
+
 class InvalidCursor(RequestRefused):
     """The cursor of a list does not come from us."""
 

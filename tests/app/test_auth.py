@@ -22,7 +22,7 @@ from jobs.tables import DEFAULT_PROJECT, ProjectRow
 from tests.app.conftest import job, write_model
 
 JOBS = "/v1/compression/jobs"
-FOR_EVERY_KEY = {"/healthz", "/readyz", "/v1/methods"}
+FOR_EVERY_KEY = {"/healthz", "/readyz", "/v1/me", "/v1/methods"}
 Sessions = sessionmaker[Session]
 MakeKey = Callable[..., dict[str, str]]
 

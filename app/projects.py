@@ -1,0 +1,79 @@
+"""The tenants. Never commits."""
+
+from typing import Any
+
+from sqlalchemy import delete, exists, select
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from app import ids, keyset
+from app.keyset import Page, Place
+from app.tables import ApiKeyRow
+from jobs.errors import NameTaken, NotFound, ProjectNotEmpty
+from jobs.tables import DEFAULT_PROJECT, FileRow, JobRow, ProjectRow
+
+
+def create(session: Session, name: str, **limits: int | None) -> ProjectRow:
+    """
+    Raises:
+        NameTaken: another project is called so.
+    """
+    row = ProjectRow(id=ids.new("proj"), name=name, **limits)
+    session.add(row)
+    _write(session, row)
+    session.refresh(row)
+    return row
+
+
+def get(session: Session, id: str) -> ProjectRow:
+    """
+    Raises:
+        NotFound: there is no such project.
+    """
+    row = session.get(ProjectRow, id)
+    if row is None:
+        raise NotFound(f"There is no project {id!r}.")
+    return row
+
+
+def page(session: Session, place: Place) -> Page[ProjectRow]:
+    return keyset.page(session, ProjectRow, ProjectRow.id, place)
+
+
+def change(session: Session, id: str, values: dict[str, Any]) -> ProjectRow:
+    """
+    Raises:
+        NotFound: there is no such project.
+        NameTaken: another project is called so.
+    """
+    row = get(session, id)
+    for column, value in values.items():
+        setattr(row, column, value)
+    _write(session, row)
+    return row
+
+
+def remove(session: Session, id: str) -> None:
+    """Remove a project and its keys.
+
+    Raises:
+        NotFound: there is no such project.
+        ProjectNotEmpty: there are jobs or files of it, or it is the default one.
+    """
+    # Whoever adds a job or a file waits for this lock.
+    row = session.get(ProjectRow, id, with_for_update=True)
+    if row is None:
+        raise NotFound(f"There is no project {id!r}.")
+    used = select(exists().where(JobRow.project_id == id) | exists().where(FileRow.project_id == id))
+    if id == DEFAULT_PROJECT or session.scalars(used).one():
+        raise ProjectNotEmpty(f"Project {row.name!r} has jobs or files, or is the default one.")
+    session.execute(delete(ApiKeyRow).where(ApiKeyRow.project_id == id))
+    session.delete(row)
+
+
+def _write(session: Session, row: ProjectRow) -> None:
+    name = row.name
+    try:
+        session.flush()
+    except IntegrityError as error:
+        raise NameTaken(f"There is a project {name!r} already.", hint="Choose another name.") from error
