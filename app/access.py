@@ -1,9 +1,11 @@
-"""What is told of each exchange once it is over."""
+"""What is kept of each exchange once it is over: a line in the log, and how long it took."""
 
 import logging
 import time
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.metrics import Metrics
 
 # Asked every few seconds by machines; of interest only when they fail.
 PROBES = frozenset({"/healthz", "/readyz", "/metrics"})
@@ -14,8 +16,9 @@ logger = logging.getLogger(__name__)
 class Access:
     """Logs a line for each exchange. The query is left out: it may hold what only the client and we should know."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         self.app = app
+        self._metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -33,7 +36,14 @@ class Access:
         try:
             await self.app(scope, receive, send_and_see)
         finally:
-            _tell(scope, status, time.perf_counter() - began)
+            seconds = time.perf_counter() - began
+            self._metrics.exchanged(scope["method"], _route(scope), status, seconds)
+            _tell(scope, status, seconds)
+
+
+def _route(scope: Scope) -> str:
+    """The route as it is written in the code: of the ids that paths hold, there is no end."""
+    return getattr(scope.get("route"), "path", "none")
 
 
 def _tell(scope: Scope, status: int, seconds: float) -> None:

@@ -18,17 +18,18 @@ REMEMBERED_SECONDS = 5.0
 
 
 class KeyRing:
-    """All keys: the one of the environment, and those of the database, each read there once in a few seconds.
+    """All keys: those of the environment, and those of the database, each read there once in a few seconds.
 
     So long may a revoked key still open the door.
     """
 
-    def __init__(self, sessions: sessionmaker[Session], key: SecretStr) -> None:
+    def __init__(self, sessions: sessionmaker[Session], key: SecretStr, metrics_token: SecretStr | None) -> None:
         if not key.get_secret_value():
             raise ValueError("PRUNERY_API_KEY is empty; set a secret of your own")
         self._sessions = sessions
-        self._digest = keys.digest(key.get_secret_value().encode())
-        self._bootstrap = Caller(DEFAULT_PROJECT, None, "environment", frozenset({callers.Scope.ADMIN}))
+        self._bootstrap = {_digest(key): _caller("environment", callers.Scope.ADMIN)}
+        if metrics_token is not None and metrics_token.get_secret_value():
+            self._bootstrap[_digest(metrics_token)] = _caller("metrics", callers.Scope.METRICS_READ)
         self._remembered: dict[bytes, tuple[Caller, float]] = {}
 
     async def caller(self, token: bytes) -> Caller | None:
@@ -39,11 +40,12 @@ class KeyRing:
         """
         digest = keys.digest(token)
         # Digests are of one length, so that the comparison takes as long for every wrong key.
-        if hmac.compare_digest(digest, self._digest):
-            return self._bootstrap
-        caller, until = self._remembered.get(digest, (None, 0.0))
-        if caller is not None and time.monotonic() < until:
-            return caller
+        for known, caller in self._bootstrap.items():
+            if hmac.compare_digest(digest, known):
+                return caller
+        remembered, until = self._remembered.get(digest, (None, 0.0))
+        if remembered is not None and time.monotonic() < until:
+            return remembered
         if keys.FORMAT.fullmatch(token) is None:
             return None
         return await to_thread.run_sync(self._look_up, token, digest)
@@ -88,3 +90,11 @@ class KeyCheck:
         raise errors.Unauthorized(
             "The request carries no valid API key.", hint="Send the header Authorization: Bearer KEY."
         )
+
+
+def _digest(key: SecretStr) -> bytes:
+    return keys.digest(key.get_secret_value().encode())
+
+
+def _caller(name: str, scope: callers.Scope) -> Caller:
+    return Caller(DEFAULT_PROJECT, None, name, frozenset({scope}))

@@ -19,6 +19,7 @@ class Scope(StrEnum):
     JOBS_WRITE = "jobs:write"
     MODELS_READ = "models:read"
     MODELS_WRITE = "models:write"
+    METRICS_READ = "metrics:read"
     ADMIN = "admin"
 
 

@@ -9,6 +9,7 @@ from sqlalchemy import Engine
 from sqlalchemy.orm import Session, sessionmaker
 
 from app.changes import Changes
+from app.metrics import Metrics
 from jobs import database
 from jobs.files import Files
 from jobs.settings import Settings
@@ -25,6 +26,7 @@ class Door:
     sessions: sessionmaker[Session]
     files: Files
     changes: Changes
+    metrics: Metrics
     # Each upload keeps a thread and one part in memory; more of them wait, unread, at their sockets.
     uploads: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(UPLOADS_AT_ONCE))
 
@@ -34,7 +36,7 @@ def open_door(settings: Settings) -> Door:
     engine = database.engine(settings)
     files = Files(settings, settings.s3_public_endpoint)
     sessions = database.sessions(engine)
-    return Door(settings, engine, sessions, files, Changes(engine, sessions))
+    return Door(settings, engine, sessions, files, Changes(engine, sessions), Metrics(sessions))
 
 
 async def _door(request: Request) -> Door:

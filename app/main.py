@@ -18,7 +18,7 @@ from app.auth import KeyCheck, KeyRing
 from app.changes import Changes
 from app.limits import Limits
 from app.request_id import RequestId
-from app.routes import account, api_keys, artifacts, files, health, jobs, methods, projects, streams
+from app.routes import account, api_keys, artifacts, files, health, jobs, methods, metrics, projects, streams
 from jobs import errors, logs
 from jobs import settings as environment
 from jobs.settings import Settings
@@ -44,14 +44,14 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         lifespan=_lifespan,
     )
     app.state.door = door
-    for routes in (jobs, streams, artifacts, files, methods, account, api_keys, projects, health):
+    for routes in (jobs, streams, artifacts, files, methods, account, api_keys, projects, health, metrics):
         app.include_router(routes.router)
     problems.install(app)
     app.add_exception_handler(streams.NothingMore, streams.no_content)
     # The last one added is the outermost.
     app.add_middleware(Limits, settings=settings)
-    app.add_middleware(KeyCheck, keys=KeyRing(door.sessions, settings.api_key))
-    app.add_middleware(Access)
+    app.add_middleware(KeyCheck, keys=KeyRing(door.sessions, settings.api_key, settings.metrics_token))
+    app.add_middleware(Access, metrics=door.metrics)
     app.add_middleware(RequestId)
     _document(app)
     return app

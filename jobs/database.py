@@ -1,9 +1,10 @@
 """The way to the database. Whoever opens a transaction also ends it: routes, runner and relay."""
 
-from sqlalchemy import Engine, create_engine
+from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.exc import InterfaceError, InternalError, OperationalError
 from sqlalchemy.orm import Session, sessionmaker
 
+from jobs import meters
 from jobs.settings import Settings
 
 # A database host that vanishes without a word must not hold a heartbeat for the kernel's default of many minutes.
@@ -28,4 +29,7 @@ def engine(settings: Settings) -> Engine:
 
 def sessions(engine: Engine) -> sessionmaker[Session]:
     """`with sessions.begin() as session:` is one transaction; rows stay readable after it."""
-    return sessionmaker(engine, expire_on_commit=False)
+    made = sessionmaker(engine, expire_on_commit=False)
+    event.listen(made, "before_commit", meters.write)
+    event.listen(made, "after_rollback", meters.forget)
+    return made

@@ -34,6 +34,9 @@ class Settings(S3Settings):
     api_key: SecretStr = Field(
         description="The bearer token of the first administrator, who makes projects and further keys."
     )
+    metrics_token: SecretStr | None = Field(
+        None, description="A bearer token that may read /metrics and nothing else, also while the database is away."
+    )
 
     s3_public_endpoint: str | None = Field(
         None, description="URL of the S3 API as clients reach it; if set, downloads are redirected there."
@@ -66,8 +69,10 @@ class Settings(S3Settings):
     def _no_placeholder_in_production(self) -> Self:
         if self.environment != "production":
             return self
-        for name in ("database_url", "broker_url", "api_key", "s3_access_key", "s3_secret_key"):
-            secret: SecretStr = getattr(self, name)
+        for name in ("database_url", "broker_url", "api_key", "s3_access_key", "s3_secret_key", "metrics_token"):
+            secret: SecretStr | None = getattr(self, name)
+            if secret is None:
+                continue
             if not secret.get_secret_value() or PLACEHOLDER in secret.get_secret_value():
                 raise ValueError(f"PRUNERY_{name.upper()} still holds a placeholder; set a secret of your own")
         return self

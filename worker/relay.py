@@ -6,7 +6,7 @@ import threading
 import time
 from types import FrameType
 
-from jobs import database, logs
+from jobs import database, logs, meters
 from jobs.settings import Settings, load
 from worker import outbox, pulse, queue, reaper, replays
 
@@ -47,6 +47,7 @@ class Relay:
             reaper.reap(self._sessions, self._settings)
             with self._sessions.begin() as session:
                 replays.forget(session)
+                meters.seen(session, "relay")
 
     def _ring(self, limit: int) -> int:
         """How many doorbells were rung; the others stay in the outbox."""

@@ -2,7 +2,7 @@
 
 import base64
 import mimetypes
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import PurePosixPath
 from typing import Annotated, Any
 
@@ -81,13 +81,14 @@ def get_artifact(
         pieces = door.files.open_range(key, span.start, span.end)
     except errors.NotFound as error:
         raise errors.StorageUnavailable(f"The bytes of {row.path} ({key}) are not in object storage.") from error
-    return StreamingResponse(_stream(pieces), status, headers, _media_type(path))
+    return StreamingResponse(_stream(pieces, door.metrics.downloaded.inc), status, headers, _media_type(path))
 
 
-async def _stream(pieces: Iterator[bytes]) -> AsyncIterator[bytes]:
+async def _stream(pieces: Iterator[bytes], sent: Callable[[float], None]) -> AsyncIterator[bytes]:
     try:
         async for piece in iterate_in_threadpool(pieces):
             yield piece
+            sent(len(piece))
     finally:
         # A client that goes away must not leave the connection to the storage open.
         if close := getattr(pieces, "close", None):

@@ -40,7 +40,7 @@ def test_every_line_of_every_log_is_whole_and_none_holds_a_secret(
     told = {part: lines(stack, part) for part in OURS}
     (posted,) = [line for line in told["api"] if line["message"] == f"POST {JOBS}"]
     assert (posted["request_id"], posted["status"], posted["level"]) == ("the-one", 202, "info")
-    assert posted["project"] == "default"
+    assert posted["project"] == "proj_default"
     assert posted["seconds"] > 0
     assert all(line["worker"].startswith("worker-1@") for line in told["worker-1"] if line["logger"] == "worker.runner")
 
