@@ -70,7 +70,7 @@ class Job(BaseModel):
         return cls(
             id=row.id,
             version=row.version,
-            name=row.spec["name"],
+            name=row.name,
             status=Status(row.status),
             phase=row.phase,
             reason=row.reason,
@@ -87,7 +87,7 @@ class Job(BaseModel):
             cancel_requested_at=row.cancel_requested_at,
             urls=Urls(self=here, **{part: f"{here}/{part}" for part in ("events", "stream", "artifacts", "cancel")}),
             config=row.spec,
-            metadata=row.spec["metadata"],
+            metadata=row.metadata_,
         )
 
 
@@ -98,7 +98,8 @@ class JobList(BaseModel):
     data: list[Job]
     first_id: str | None
     last_id: str | None
-    has_more: bool
+    has_more: bool = Field(description="Whether the list goes on in the direction asked for.")
+    total: int | None = Field(None, description="With include=total: how many there are, from 10,000 on about.")
 
 
 class Event(BaseModel):

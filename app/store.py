@@ -3,26 +3,15 @@
 Each function is told the project that asks; what belongs to another is not there.
 """
 
-from dataclasses import dataclass
-from typing import Literal
-
-from sqlalchemy import func, select, tuple_
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from app import ids
-from jobs import transitions
-from jobs.errors import InvalidCursor, NotFound, StateConflict
+from jobs import sources, transitions
+from jobs.errors import NotFound, StateConflict
 from jobs.specs import JobSpec
 from jobs.states import MOVES, Status
 from jobs.tables import ArtifactRow, EventRow, FileRow, JobRow, Json, OutboxRow
-
-
-@dataclass(frozen=True)
-class Page:
-    """A part of a list."""
-
-    items: list[JobRow]
-    has_more: bool
 
 
 def create(session: Session, spec: JobSpec, *, project_id: str, max_attempts: int, plan: Json | None = None) -> JobRow:
@@ -30,6 +19,9 @@ def create(session: Session, spec: JobSpec, *, project_id: str, max_attempts: in
     row = JobRow(
         id=ids.new("cjob"),
         project_id=project_id,
+        name=spec.name,
+        base_model=sources.place(spec.base_model),
+        metadata_=spec.metadata,
         spec=spec.model_dump(mode="json"),
         plan=plan,
         status=Status.QUEUED,
@@ -53,40 +45,6 @@ def get(session: Session, job_id: str, *, project_id: str) -> JobRow:
     if row is None or row.project_id != project_id:
         raise _no_job(job_id)
     return row
-
-
-def page(
-    session: Session,
-    *,
-    project_id: str,
-    limit: int,
-    after: str | None = None,
-    status: Status | None = None,
-    order: Literal["asc", "desc"] = "desc",
-) -> Page:
-    """Jobs by the time of their creation.
-
-    Args:
-        after: Id of the last job of the page before.
-    Raises:
-        InvalidCursor: `after` is not a job of the project.
-    """
-    key = tuple_(JobRow.created_at, JobRow.id)
-    query = select(JobRow).where(JobRow.project_id == project_id)
-    if status is not None:
-        query = query.where(JobRow.status == status)
-    if after is not None:
-        cursor = select(JobRow.created_at, JobRow.id).where(JobRow.id == after, JobRow.project_id == project_id)
-        last = session.execute(cursor).one_or_none()
-        if last is None:
-            raise InvalidCursor(f"There is no job {after!r} to list after.", hint="Pass the last_id of a page.")
-        query = query.where(key < tuple(last) if order == "desc" else key > tuple(last))
-    if order == "desc":
-        query = query.order_by(JobRow.created_at.desc(), JobRow.id.desc())
-    else:
-        query = query.order_by(JobRow.created_at, JobRow.id)
-    rows = list(session.scalars(query.limit(limit + 1)))
-    return Page(rows[:limit], has_more=len(rows) > limit)
 
 
 def request_cancel(session: Session, job_id: str, *, project_id: str) -> JobRow:

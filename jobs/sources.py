@@ -1,6 +1,6 @@
 """Where a model or a text comes from."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, assert_never
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -46,6 +46,15 @@ class S3Model(Spec):
 
 
 ModelSource = Annotated[HubModel | LocalModel | GgufModel | S3Model, Field(discriminator="source")]
+
+
+def place(source: ModelSource) -> str:
+    """Where a model is, in one word: its hub id, path or URI."""
+    match source:
+        case HubModel(id=place) | LocalModel(path=place) | GgufModel(path=place) | S3Model(uri=place):
+            return place
+        case _:
+            assert_never(source)
 
 
 class DataSpec(Spec):

@@ -56,6 +56,10 @@ class JobRow(Table):
 
     id: Mapped[str] = mapped_column(primary_key=True)
     project_id: Mapped[str] = mapped_column(ForeignKey("projects.id"))
+    # What a list is filtered by. The spec keeps what was asked; name and metadata may be changed after that.
+    name: Mapped[str | None]
+    base_model: Mapped[str]
+    metadata_: Mapped[Json] = mapped_column("metadata")
     spec: Mapped[Json]
     plan: Mapped[Json | None]  # what will be kept, if it was known when the job was made
 
@@ -88,6 +92,15 @@ class JobRow(Table):
         # A leased job without a token, or a token that outlives its lease, would break the fence.
         CheckConstraint(f"({_one_of(LEASED)}) = (lease_token IS NOT NULL)", name="lease"),
         Index("jobs_project_id_created_at_id", "project_id", "created_at", "id"),
+        Index("jobs_project_id_status_created_at_id", "project_id", "status", "created_at", "id"),
+        Index("jobs_metadata", "metadata", postgresql_using="gin", postgresql_ops={"metadata": "jsonb_path_ops"}),
+        Index(
+            "jobs_names",
+            "name",
+            "base_model",
+            postgresql_using="gin",
+            postgresql_ops={"name": "gin_trgm_ops", "base_model": "gin_trgm_ops"},
+        ),
         Index("jobs_queued", "rung_at", postgresql_where=_one_of(frozenset({Status.QUEUED}))),
         Index("jobs_leased", "lease_expires_at", postgresql_where=_one_of(LEASED)),
     )

@@ -1,18 +1,19 @@
 """Compression jobs: ask, read, list, cancel, follow."""
 
 from functools import partial
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 from urllib.parse import urlencode
 
 from anyio import move_on_after, to_thread
 from fastapi import APIRouter, Body, Depends, Header, Query, Request, Response
 from starlette.exceptions import HTTPException
 
-from app import intake, problems, ranges, store
+from app import intake, listing, problems, ranges, store
 from app.callers import JobReader, JobWriter
 from app.changes import Mark
 from app.deps import Door, DoorDep
 from app.idempotency import OnceDep
+from app.job_query import METADATA, MOST, JobQuery
 from app.schemas import JOBS, EventList, Job, JobList, job_url
 from jobs.specs import JobSpec
 from jobs.states import FINAL, Status
@@ -20,7 +21,6 @@ from jobs.tables import JobRow
 
 router = APIRouter(prefix=JOBS, tags=["jobs"])
 
-MOST = 100
 LONGEST_WAIT = 60
 AGAIN_SECONDS = {Status.QUEUED: 5}
 UNCHANGED: dict[int | str, dict[str, Any]] = {304: {"description": "If-None-Match named this very version."}}
@@ -63,14 +63,7 @@ def _limit(limit: Annotated[int, Query(ge=1, description=f"At most {MOST}; more 
     return min(limit, MOST)
 
 
-def _status(
-    status: Annotated[Status | Literal["canceled"] | None, Query(description="Only jobs that stand so.")] = None,
-) -> Status | None:
-    return Status.CANCELLED if status == "canceled" else status
-
-
 LimitDep = Annotated[int, Depends(_limit)]
-StatusDep = Annotated[Status | None, Depends(_status)]
 
 
 @router.post(
@@ -108,25 +101,34 @@ def create_job(
     return Job.of(row)
 
 
-@router.get("", responses=problems.responses(400, 422))
+@router.get("", responses=problems.responses(400, 422), openapi_extra=METADATA)
 def list_jobs(
-    door: DoorDep,
-    caller: JobReader,
-    response: Response,
-    limit: LimitDep,
-    status: StatusDep,
-    after: Annotated[str | None, Query(description="The last id of the page before.")] = None,
-    order: Annotated[Literal["asc", "desc"], Query(description="By the time of creation.")] = "desc",
+    request: Request, door: DoorDep, caller: JobReader, response: Response, asked: Annotated[JobQuery, Query()]
 ) -> JobList:
-    """Jobs, the newest first; the Link header leads to the next page."""
+    """Jobs, the newest first; the Link header leads to the pages around this one."""
+    filters = asked.filters(caller.project_id)
     with door.sessions() as session:
-        page = store.page(session, project_id=caller.project_id, limit=limit, after=after, status=status, order=order)
+        page = listing.page(session, filters, limit=asked.size, cursor=asked.cursor, order=asked.order)
+        total = listing.total(session, filters) if "total" in asked.include else None
     data = [Job.of(row) for row in page.items]
-    if page.has_more:
-        query = {"limit": limit, "after": data[-1].id, "order": order} | ({"status": status.value} if status else {})
-        response.headers["Link"] = f'<{JOBS}?{urlencode(query)}>; rel="next"'
     first, last = (data[0].id, data[-1].id) if data else (None, None)
-    return JobList(data=data, first_id=first, last_id=last, has_more=page.has_more)
+    if links := _links(request, page):
+        response.headers["Link"] = links
+    return JobList(data=data, first_id=first, last_id=last, has_more=page.has_more, total=total)
+
+
+def _links(request: Request, page: listing.Page) -> str:
+    """The same list, before and after a page (RFC 8288)."""
+    if not page.items:
+        return ""
+    asked = request.query_params
+    backwards = "before" in asked
+    there = {"prev": page.has_more if backwards else "after" in asked, "next": backwards or page.has_more}
+    cursors = {"prev": ("before", page.items[0].id), "next": ("after", page.items[-1].id)}
+    rest = [(name, value) for name, value in asked.multi_items() if name not in ("after", "before")]
+    return ", ".join(
+        f'<{JOBS}?{urlencode([*rest, cursors[way]])}>; rel="{way}"' for way, leads in there.items() if leads
+    )
 
 
 @router.get("/{job_id}", response_model=Job, responses={**UNCHANGED, **problems.responses(404, 422)})

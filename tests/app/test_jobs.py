@@ -62,6 +62,7 @@ def test_the_pages_of_a_list_hold_every_job_once_in_both_orders(client: TestClie
         "first_id": None,
         "last_id": None,
         "has_more": False,
+        "total": None,
     }
 
 
