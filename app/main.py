@@ -18,7 +18,19 @@ from app.auth import KeyCheck, KeyRing
 from app.changes import Changes
 from app.limits import Limits
 from app.request_id import RequestId
-from app.routes import account, api_keys, artifacts, files, health, jobs, methods, metrics, projects, streams
+from app.routes import (
+    account,
+    api_keys,
+    artifacts,
+    files,
+    health,
+    jobs,
+    methods,
+    metrics,
+    projects,
+    streams,
+    verbs,
+)
 from jobs import errors, logs
 from jobs import settings as environment
 from jobs.settings import Settings
@@ -44,7 +56,19 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         lifespan=_lifespan,
     )
     app.state.door = door
-    for routes in (jobs, streams, artifacts, files, methods, account, api_keys, projects, health, metrics):
+    for routes in (
+        jobs,
+        verbs,
+        streams,
+        artifacts,
+        files,
+        methods,
+        account,
+        api_keys,
+        projects,
+        health,
+        metrics,
+    ):
         app.include_router(routes.router)
     problems.install(app)
     app.add_exception_handler(streams.NothingMore, streams.no_content)

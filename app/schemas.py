@@ -6,8 +6,9 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field
 
 from jobs.outline import Plan
-from jobs.states import Status
-from jobs.tables import ArtifactRow, EventRow, FileRow, JobRow
+from jobs.specs import PRIORITIES, Priority
+from jobs.states import Status, Verb, allowed
+from jobs.tables import ArtifactRow, AttemptRow, EventRow, FileRow, JobRow
 
 JOBS = "/v1/compression/jobs"
 
@@ -35,7 +36,17 @@ class Urls(BaseModel):
     events: str
     stream: str
     artifacts: str
+    attempts: str
     cancel: str
+    pause: str
+    resume: str
+    finish: str
+    retry: str
+
+    @classmethod
+    def of(cls, job_id: str) -> Self:
+        here = job_url(job_id)
+        return cls(self=here, **{name: f"{here}/{name}" for name in cls.model_fields if name != "self"})
 
 
 class Job(BaseModel):
@@ -48,6 +59,8 @@ class Job(BaseModel):
     status: Status
     phase: str | None
     reason: str | None = Field(description="Why the job stands where it stands, if that is not the usual way.")
+    allowed: list[Verb] = Field(description="What may be asked of the job as it stands.")
+    priority: Priority
     progress: Progress | None
     attempt: int
     max_attempts: int
@@ -59,13 +72,16 @@ class Job(BaseModel):
     started_at: datetime | None
     finished_at: datetime | None
     cancel_requested_at: datetime | None
+    pause_requested_at: datetime | None
+    finish_requested_at: datetime | None
+    not_before: datetime | None = Field(description="A job that failed for a while rests until then.")
+    overrides: dict[str, Any] = Field(description="What attempts do differently from the config, to get through.")
     urls: Urls
     config: dict[str, Any] = Field(description="The request, with every default filled in.")
     metadata: dict[str, str]
 
     @classmethod
     def of(cls, row: JobRow) -> Self:
-        here = job_url(row.id)
         progress = None if row.progress is None else Progress(**{**row.progress, "updated_at": row.progress_at})
         return cls(
             id=row.id,
@@ -74,6 +90,8 @@ class Job(BaseModel):
             status=Status(row.status),
             phase=row.phase,
             reason=row.reason,
+            allowed=list(allowed(Status(row.status), begun=row.attempt > 0)),
+            priority=next(name for name, value in PRIORITIES.items() if value == row.priority),
             progress=progress,
             attempt=row.attempt,
             max_attempts=row.max_attempts,
@@ -85,10 +103,41 @@ class Job(BaseModel):
             started_at=row.started_at,
             finished_at=row.finished_at,
             cancel_requested_at=row.cancel_requested_at,
-            urls=Urls(self=here, **{part: f"{here}/{part}" for part in ("events", "stream", "artifacts", "cancel")}),
+            pause_requested_at=row.pause_requested_at,
+            finish_requested_at=row.finish_requested_at,
+            not_before=row.not_before,
+            overrides=row.overrides,
+            urls=Urls.of(row.id),
             config=row.spec,
             metadata=row.metadata_,
         )
+
+
+class Attempt(BaseModel):
+    """One worker's try at a job."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    number: int
+    worker: str
+    started_at: datetime
+    ended_at: datetime | None
+    outcome: Status | None = Field(description="Where the job stood afterwards.")
+    reason: str | None
+    phase: str | None = Field(description="The last one.")
+    resumed_step: int | None = Field(description="Of the checkpoint that it went on from; null if it began anew.")
+    reached_step: int | None
+
+
+class AttemptList(BaseModel):
+    """The workers' tries at a job."""
+
+    object: Literal["list"] = "list"
+    data: list[Attempt]
+
+    @classmethod
+    def of(cls, rows: list[AttemptRow]) -> Self:
+        return cls(data=[Attempt.model_validate(row) for row in rows])
 
 
 class JobList(BaseModel):

@@ -3,19 +3,25 @@
 Each function is told the project that asks; what belongs to another is not there.
 """
 
-from sqlalchemy import func, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app import ids
 from jobs import sources, transitions
-from jobs.errors import NotFound, StateConflict
-from jobs.specs import JobSpec
-from jobs.states import MOVES, Status
-from jobs.tables import ArtifactRow, EventRow, FileRow, JobRow, Json, OutboxRow
+from jobs.errors import NotFound
+from jobs.outline import Plan
+from jobs.specs import PRIORITIES, JobSpec
+from jobs.states import Status
+from jobs.tables import ArtifactRow, AttemptRow, EventRow, FileRow, JobRow, OutboxRow
 
 
-def create(session: Session, spec: JobSpec, *, project_id: str, max_attempts: int, plan: Json | None = None) -> JobRow:
-    """A new job in the queue; the relay rings for it once this transaction is committed."""
+def create(session: Session, spec: JobSpec, *, project_id: str, max_attempts: int, plan: Plan | None = None) -> JobRow:
+    """A new job in the queue; the relay rings for it once this transaction is committed.
+
+    Args:
+        max_attempts: Where the spec does not say.
+        plan: What the job will keep, if that is known already.
+    """
     row = JobRow(
         id=ids.new("cjob"),
         project_id=project_id,
@@ -23,10 +29,15 @@ def create(session: Session, spec: JobSpec, *, project_id: str, max_attempts: in
         base_model=sources.place(spec.base_model),
         metadata_=spec.metadata,
         spec=spec.model_dump(mode="json"),
-        plan=plan,
+        plan=plan and plan.model_dump(mode="json"),
         status=Status.QUEUED,
         last_seq=1,
-        max_attempts=max_attempts,
+        priority=PRIORITIES[spec.priority],
+        needed_bytes=plan and plan.memory,
+        gpu_class=spec.gpu_class,
+        max_attempts=spec.limits.max_attempts or max_attempts,
+        max_runtime_seconds=spec.limits.max_runtime_seconds,
+        deadline_at=spec.limits.deadline,
     )
     session.add(row)
     session.flush()
@@ -47,38 +58,6 @@ def get(session: Session, job_id: str, *, project_id: str) -> JobRow:
     return row
 
 
-def request_cancel(session: Session, job_id: str, *, project_id: str) -> JobRow:
-    """End a queued job, or have the worker of a running one stop; asking again changes nothing.
-
-    Raises:
-        NotFound: there is no such job.
-        StateConflict: the job has succeeded or failed.
-    """
-    row = session.get(JobRow, job_id, with_for_update=True, populate_existing=True)
-    if row is None or row.project_id != project_id:
-        raise _no_job(job_id)
-    data = {"reason": "user_requested"}
-    match Status(row.status):
-        case Status.QUEUED:
-            target = Status.CANCELLED
-        case Status.RUNNING:
-            target = Status.CANCELLING
-        case Status.CANCELLING | Status.CANCELLED:
-            return row
-        case Status.SUCCEEDED | Status.FAILED as final:
-            raise StateConflict(f"Job {job_id} has already {final}.", allowed=tuple(sorted(MOVES[final])))
-    moved = transitions.move(
-        session,
-        job_id,
-        target,
-        data=data,
-        reason=data["reason"],
-        cancel_requested_at=func.now(),
-    )
-    assert moved is not None, "the row is locked, so its status cannot have changed"
-    return moved
-
-
 def events(session: Session, job_id: str, *, project_id: str, after: int, limit: int) -> list[EventRow]:
     """Events with a number above `after`, in their order.
 
@@ -88,6 +67,17 @@ def events(session: Session, job_id: str, *, project_id: str, after: int, limit:
     get(session, job_id, project_id=project_id)
     query = select(EventRow).where(EventRow.job_id == job_id, EventRow.seq > after)
     return list(session.scalars(query.order_by(EventRow.seq).limit(limit)))
+
+
+def attempts(session: Session, job_id: str, *, project_id: str) -> list[AttemptRow]:
+    """The workers' tries at a job, in their order.
+
+    Raises:
+        NotFound: there is no such job.
+    """
+    get(session, job_id, project_id=project_id)
+    query = select(AttemptRow).where(AttemptRow.job_id == job_id)
+    return list(session.scalars(query.order_by(AttemptRow.number)))
 
 
 def artifacts(session: Session, job_id: str, *, project_id: str) -> list[ArtifactRow]:

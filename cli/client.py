@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from cli.connection import Connection
 from cli.resources import Artifact, ArtifactList, Event, EventPage, Job, JobPage, Problem, Resource, UploadedFile
 from jobs.errors import RequestInFlight
+from jobs.states import Verb
 
 JOBS = "/v1/compression/jobs"
 CHUNK_BYTES = 1 << 20
@@ -102,8 +103,8 @@ class Client:
                 return
             params["after"] = page.data[-1].id
 
-    def cancel(self, job_id: str) -> Job:
-        return self._call(Job, "POST", f"{_job(job_id)}/cancel")
+    def act(self, job_id: str, verb: Verb, body: Mapping[str, Any]) -> Job:
+        return self._call(Job, "POST", f"{_job(job_id)}/{verb}", json=body)
 
     def events(self, job_id: str, *, after: int = 0, page_size: int = 100) -> Iterator[Event]:
         """What has happened since event `after`, up to now."""

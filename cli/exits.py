@@ -25,5 +25,5 @@ def of(status: Status) -> Exit:
             return Exit.FAILURE
         case Status.CANCELLED:
             return Exit.CANCELLED
-        case Status.QUEUED | Status.RUNNING | Status.CANCELLING | Status.SUCCEEDED:
+        case Status.QUEUED | Status.RUNNING | Status.PAUSING | Status.PAUSED | Status.CANCELLING | Status.SUCCEEDED:
             return Exit.SUCCESS

@@ -106,6 +106,13 @@ def tell(display: Display, event: Event) -> None:
             display.phase(PHASES[0], event.at)
         case "phase":
             display.phase(str(event.data.get("phase")), event.at)
+        case "pausing":
+            display.note("The worker was told to write a checkpoint and let go.")
+        case "paused":
+            display.finish(event.at, succeeded=False)
+            display.note("The job is paused: it rests until somebody resumes it.")
+        case "finish_requested":
+            display.note("The worker was told to stop training and publish what there is.")
         case "cancelling":
             display.note("The worker was told to stop.")
         case "log" if event.data.get("level") in ("warning", "error"):

@@ -3,7 +3,7 @@
 import math
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AwareDatetime, Field, model_validator
 
 from jobs.budgets import BudgetSpec, PerplexityLimit, Target, WeightBytes
 from jobs.evaluations import EvaluationSpec
@@ -213,6 +213,25 @@ ITEM_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 """Bytes of a parameter in each dtype that can be written."""
 
 
+class LimitsSpec(Spec):
+    """When a job is given up."""
+
+    max_attempts: int | None = Field(
+        None,
+        ge=1,
+        le=20,
+        description="How often it is started before it counts as failed; the service's default if null.",
+    )
+    max_runtime_seconds: int | None = Field(
+        None, ge=1, lt=2**31, description="It fails after so much time on workers, all attempts together."
+    )
+    deadline: AwareDatetime | None = Field(None, description="It fails if it has not ended by then.")
+
+
+Priority = Literal["low", "normal", "high"]
+PRIORITIES: dict[Priority, int] = {"low": -1, "normal": 0, "high": 1}
+
+
 MetadataKey = Annotated[str, Field(min_length=1, max_length=64)]
 MetadataValue = Annotated[str, Field(max_length=512)]
 
@@ -228,6 +247,11 @@ class JobSpec(Spec):
     output: OutputSpec = OutputSpec()
     checkpoint: CheckpointSpec = CheckpointSpec()
     seed: int = Field(42, ge=0, lt=2**32)
+    priority: Priority = Field("normal", description="Waiting jobs of a higher priority go first.")
+    gpu_class: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")] | None = Field(
+        None, description="Only workers of this class may have the job; any worker with enough memory if null."
+    )
+    limits: LimitsSpec = LimitsSpec()
     metadata: dict[MetadataKey, MetadataValue] = Field(default_factory=dict, max_length=16)
 
     @model_validator(mode="after")

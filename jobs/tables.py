@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import BigInteger, CheckConstraint, DateTime, ForeignKey, Identity, Index, MetaData, Text, func
+from sqlalchemy import BigInteger, CheckConstraint, DateTime, ForeignKey, Identity, Index, MetaData, Text, func, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
@@ -73,12 +73,25 @@ class JobRow(Table):
     error: Mapped[Json | None]
     last_seq: Mapped[int] = mapped_column(server_default="0")  # number of the newest event
 
+    priority: Mapped[int] = mapped_column(server_default="0")  # the greater, the sooner
+    needed_bytes: Mapped[int | None] = mapped_column(BigInteger)  # of an accelerator, as far as the model could be read
+    gpu_class: Mapped[str | None]  # only a worker of this class may have it
+    overrides: Mapped[Json] = mapped_column(
+        server_default="{}"
+    )  # what attempts change in the spec: see `jobs.overrides`
+    deadline_at: Mapped[datetime | None]
+    max_runtime_seconds: Mapped[int | None]
+    not_before: Mapped[datetime | None]  # a job that failed for a while rests until then
+
     attempt: Mapped[int] = mapped_column(server_default="0")
+    first_attempt: Mapped[int] = mapped_column(server_default="1")  # checkpoints of earlier ones were given up
     max_attempts: Mapped[int]
+    free_attempts: Mapped[int] = mapped_column(server_default="0")  # those that ended through no fault of the job
     lease_token: Mapped[UUID | None]
     lease_owner: Mapped[str | None]
     lease_expires_at: Mapped[datetime | None]
     heartbeat_at: Mapped[datetime | None]
+    heard_at: Mapped[datetime | None]  # when the engine last said anything; a heartbeat is the supervisor's
     rung_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
@@ -86,6 +99,8 @@ class JobRow(Table):
     started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
     cancel_requested_at: Mapped[datetime | None]
+    pause_requested_at: Mapped[datetime | None]
+    finish_requested_at: Mapped[datetime | None]
 
     __table_args__ = (
         CheckConstraint(_one_of(frozenset(Status)), name="status"),
@@ -102,8 +117,44 @@ class JobRow(Table):
             postgresql_ops={"name": "gin_trgm_ops", "base_model": "gin_trgm_ops"},
         ),
         Index("jobs_queued", "rung_at", postgresql_where=_one_of(frozenset({Status.QUEUED}))),
+        Index(
+            "jobs_claimable", text("priority DESC"), "queued_at", postgresql_where=_one_of(frozenset({Status.QUEUED}))
+        ),
         Index("jobs_leased", "lease_expires_at", postgresql_where=_one_of(LEASED)),
     )
+
+
+class AttemptRow(Table):
+    """One worker's try at a job, from its claim to the end of its lease."""
+
+    __tablename__ = "job_attempts"
+
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
+    number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    worker: Mapped[str]
+    started_at: Mapped[datetime]
+    ended_at: Mapped[datetime | None]
+    outcome: Mapped[str | None]  # the status that the job had afterwards
+    reason: Mapped[str | None]
+    phase: Mapped[str | None]  # the last one
+    resumed_step: Mapped[int | None]  # of the checkpoint that it went on from
+    reached_step: Mapped[int | None]
+
+    __table_args__ = (Index("job_attempts_running", "job_id", postgresql_where="ended_at IS NULL"),)
+
+
+class WorkerRow(Table):
+    """A worker process that has been seen; a process that starts again is another worker."""
+
+    __tablename__ = "workers"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    host: Mapped[str]
+    gpu_class: Mapped[str | None]
+    memory_bytes: Mapped[int] = mapped_column(BigInteger)  # what a job may take
+    job_id: Mapped[str | None]  # what it works on
+    started_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    seen_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
 
 class EventRow(Table):

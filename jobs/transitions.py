@@ -7,7 +7,7 @@ from sqlalchemy import ColumnElement, func, insert, update
 from sqlalchemy.orm import Session
 
 from jobs.states import FINAL, LEASED, Status, sources
-from jobs.tables import EventRow, JobRow, Json, OutboxRow
+from jobs.tables import AttemptRow, EventRow, JobRow, Json, OutboxRow
 
 Event = tuple[str, Json]
 
@@ -25,9 +25,8 @@ def move(
     if target not in LEASED:
         values |= {"lease_token": None, "lease_owner": None, "lease_expires_at": None}
     if target is Status.QUEUED:
-        values |= {"queued_at": func.now(), "rung_at": func.now()}
-    if target in FINAL:
-        values |= {"finished_at": func.now()}
+        values |= {"queued_at": func.now(), "rung_at": func.now(), "phase": None}
+    values |= {"finished_at": func.now() if target in FINAL else None}
     row = change(
         session,
         job_id,
@@ -38,8 +37,12 @@ def move(
         version=JobRow.version + 1,
         **values,
     )
-    if row is not None and target is Status.QUEUED:
+    if row is None:
+        return None
+    if target is Status.QUEUED:
         session.add(OutboxRow(job_id=job_id))
+    if target not in LEASED:
+        _end_attempt(session, row)
     return row
 
 
@@ -58,6 +61,22 @@ def change(
     if row is not None:
         number(session, row, events)
     return row
+
+
+def _end_attempt(session: Session, row: JobRow) -> None:
+    """Close the attempt that held the lease, if one did."""
+    step = (row.progress or {}).get("step")
+    session.execute(
+        update(AttemptRow)
+        .where(AttemptRow.job_id == row.id, AttemptRow.ended_at.is_(None))
+        .values(
+            ended_at=func.clock_timestamp(),
+            outcome=row.status,
+            reason=row.reason,
+            phase=func.coalesce(row.phase, AttemptRow.phase),
+            reached_step=step if isinstance(step, int) else None,
+        )
+    )
 
 
 def number(session: Session, row: JobRow, events: Sequence[Event]) -> None:

@@ -14,8 +14,9 @@ from sqlalchemy.orm import Session
 
 from jobs import transitions
 from jobs.errors import WorkerLost
+from jobs.overrides import overridden
 from jobs.states import LEASED, PHASES, Status
-from jobs.tables import ArtifactRow, JobRow, Json, OutboxRow
+from jobs.tables import ArtifactRow, AttemptRow, JobRow, Json, OutboxRow
 from worker import failures
 
 BATCH = 100
@@ -37,6 +38,8 @@ class Orders:
     """What the holder of a lease is told at each beat."""
 
     cancel: bool
+    pause: bool = False
+    finish: bool = False
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,8 @@ def claim(session: Session, job_id: str, owner: str, lease_seconds: float) -> Cl
         lease_expires_at=_in(lease_seconds),
         heartbeat_at=func.now(),
         started_at=func.coalesce(JobRow.started_at, func.now()),
+        heard_at=func.now(),
+        not_before=None,
         phase=PHASES[0],
         reason=None,
         progress=None,
@@ -68,7 +73,8 @@ def claim(session: Session, job_id: str, owner: str, lease_seconds: float) -> Cl
     )
     if row is None or row.lease_token is None:
         return None
-    return Claim(row.id, row.lease_token, row.attempt, row.spec)
+    session.add(AttemptRow(job_id=row.id, number=row.attempt, worker=owner, started_at=func.now()))
+    return Claim(row.id, row.lease_token, row.attempt, overridden(row.spec, row.overrides))
 
 
 def beat(session: Session, claim: Claim, lease_seconds: float) -> Orders | None:
@@ -76,19 +82,27 @@ def beat(session: Session, claim: Claim, lease_seconds: float) -> Orders | None:
     row = transitions.change(
         session, claim.job_id, *_held(claim), lease_expires_at=_in(lease_seconds), heartbeat_at=func.now()
     )
-    return None if row is None else Orders(cancel=row.cancel_requested_at is not None)
+    if row is None:
+        return None
+    return Orders(
+        cancel=row.status == Status.CANCELLING,
+        pause=row.status == Status.PAUSING,
+        finish=row.finish_requested_at is not None,
+    )
 
 
 def progress(session: Session, claim: Claim, phase: str, progress: Json | None) -> bool:
     """Say how far the job is; a progress of None leaves the last one."""
     values: dict[str, Any] = {} if progress is None else {"progress": progress, "progress_at": func.now()}
-    row = transitions.change(session, claim.job_id, *_held(claim), phase=phase, version=JobRow.version + 1, **values)
+    values |= {"phase": phase, "version": JobRow.version + 1, "heard_at": func.now()}
+    row = transitions.change(session, claim.job_id, *_held(claim), **values)
     return row is not None
 
 
 def append(session: Session, claim: Claim, events: Sequence[transitions.Event]) -> bool:
     """Add events in their order."""
-    return transitions.change(session, claim.job_id, *_held(claim), events=events) is not None
+    row = transitions.change(session, claim.job_id, *_held(claim), events=events, heard_at=func.now())
+    return row is not None
 
 
 def succeed(session: Session, claim: Claim, result: Json, artifacts: Sequence[NewArtifact]) -> bool:
@@ -127,8 +141,16 @@ def cancelled(session: Session, claim: Claim) -> bool:
     return row is not None
 
 
+def paused(session: Session, claim: Claim) -> bool:
+    """Let the job rest as the client asked; that, too, is no attempt of its own."""
+    row = transitions.move(
+        session, claim.job_id, Status.PAUSED, *_held(claim), data={}, max_attempts=JobRow.max_attempts + 1
+    )
+    return row is not None
+
+
 def release(session: Session, claim: Claim, reason: str) -> bool:
-    """Give the job back to the queue, or end it if it was to be cancelled.
+    """Give the job back to the queue, or do what else was asked of it.
 
     The attempt does not count: that a machine is emptied says nothing about the job.
     """
@@ -139,10 +161,10 @@ def release(session: Session, claim: Claim, reason: str) -> bool:
         *_held(claim),
         data={"reason": reason},
         reason=reason,
-        phase=None,
         max_attempts=JobRow.max_attempts + 1,
+        free_attempts=JobRow.free_attempts + 1,
     )
-    return row is not None or cancelled(session, claim)
+    return row is not None or paused(session, claim) or cancelled(session, claim)
 
 
 def reap(session: Session, *, rering_seconds: float) -> int:
@@ -184,8 +206,10 @@ def _settle_lost(session: Session, row: JobRow) -> None:
     data: Json = {"reason": WorkerLost.code, "worker": row.lease_owner, "attempt": row.attempt}
     if row.status == Status.CANCELLING:
         transitions.move(session, row.id, Status.CANCELLED, data=data)
+    elif row.status == Status.PAUSING:
+        transitions.move(session, row.id, Status.PAUSED, data=data, max_attempts=JobRow.max_attempts + 1)
     elif row.attempt < row.max_attempts:
-        transitions.move(session, row.id, Status.QUEUED, data=data, reason=WorkerLost.code, phase=None)
+        transitions.move(session, row.id, Status.QUEUED, data=data, reason=WorkerLost.code)
     else:
         lost = WorkerLost(
             f"The worker stopped answering in each of {row.attempt} attempts.",

@@ -14,7 +14,7 @@ from app.changes import Mark
 from app.deps import Door, DoorDep
 from app.idempotency import OnceDep
 from app.job_query import METADATA, MOST, JobQuery
-from app.schemas import JOBS, EventList, Job, JobList, job_url
+from app.schemas import JOBS, AttemptList, EventList, Job, JobList, job_url
 from jobs.specs import JobSpec
 from jobs.states import FINAL, Status
 from jobs.tables import JobRow
@@ -92,7 +92,7 @@ def create_job(
             spec=spec,
             project_id=caller.project_id,
             max_attempts=door.settings.max_attempts,
-            plan=None if plan is None else plan.model_dump(),
+            plan=plan,
         )
         with door.sessions.begin() as session:
             row = once.run(session, asked, first=partial(create, session), again=partial(get, session))
@@ -187,13 +187,11 @@ def etag(row: JobRow) -> str:
     return f'"{row.version}"'
 
 
-@router.post("/{job_id}/cancel", responses=problems.responses(404, 409, 422))
-def cancel_job(job_id: str, door: DoorDep, caller: JobWriter, once: OnceDep) -> Job:
-    """End a waiting job, or have a running one stop within seconds. Asking again changes nothing."""
-    with door.sessions.begin() as session:
-        of_project = partial(store.request_cancel, session, job_id, project_id=caller.project_id)
-        row = once.run(session, "", first=of_project, again=partial(store.get, session, project_id=caller.project_id))
-    return Job.of(row)
+@router.get("/{job_id}/attempts", responses=problems.responses(404, 422))
+def list_attempts(job_id: str, door: DoorDep, caller: JobReader) -> AttemptList:
+    """The workers' tries at a job, in their order: when, where, and how each ended."""
+    with door.sessions() as session:
+        return AttemptList.of(store.attempts(session, job_id, project_id=caller.project_id))
 
 
 @router.get("/{job_id}/events", responses=problems.responses(404, 422))

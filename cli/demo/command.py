@@ -27,7 +27,7 @@ from cli.recipe import Recipe, assign, merged, with_sources
 from cli.recipe_options import Assignment
 from cli.resources import Job
 from cli.stack.stack import Stack
-from jobs.states import Status
+from jobs.states import Status, Verb
 
 # The service is a child of this process: if it is away for longer, it is gone.
 PATIENCE_SECONDS = 20.0
@@ -125,7 +125,7 @@ def _cancel_leftovers(client: Client) -> None:
     """Jobs of an earlier demo that was killed would run first."""
     for job in client.list():
         if not job.finished:
-            client.cancel(job.id)
+            client.act(job.id, Verb.CANCEL, {})
 
 
 def _upload(console: Console, client: Client, corpus: text.Corpus) -> list[str]:

@@ -1,7 +1,5 @@
 """Jobs as clients see them, on a real database."""
 
-from threading import Barrier, Thread
-
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
@@ -10,10 +8,10 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, sessionmaker
 
 from app import ids, store
-from jobs.errors import NotFound, StateConflict
+from jobs.errors import NotFound
 from jobs.specs import JobSpec
 from jobs.tables import DEFAULT_PROJECT, JobRow, Table
-from worker import leases, outbox
+from worker import outbox
 
 Sessions = sessionmaker[Session]
 
@@ -60,60 +58,15 @@ def test_a_job_comes_with_its_event_and_its_doorbell_or_not_at_all(sessions: Ses
 
 def test_a_status_that_is_none_is_refused_by_the_database(sessions: Sessions, spec: JobSpec) -> None:
     row = create(sessions, spec)
-    for column, value in (("status", "'paused'"), ("lease_token", "gen_random_uuid()"), ("status", "'running'")):
+    for column, value in (("status", "'resting'"), ("lease_token", "gen_random_uuid()"), ("status", "'running'")):
         with pytest.raises(IntegrityError, match="check"), sessions.begin() as session:
             session.execute(text(f"UPDATE jobs SET {column} = {value} WHERE id = :id"), {"id": row.id})
-
-
-def test_cancel_ends_a_queued_job_at_once_and_again_changes_nothing(sessions: Sessions, spec: JobSpec) -> None:
-    row = create(sessions, spec)
-    with sessions.begin() as session:
-        cancelled = store.request_cancel(session, row.id, project_id=DEFAULT_PROJECT)
-    assert (cancelled.status, cancelled.reason, cancelled.version) == ("cancelled", "user_requested", 2)
-    assert cancelled.finished_at is not None
-    assert cancelled.cancel_requested_at is not None
-    with sessions.begin() as session:
-        assert store.request_cancel(session, row.id, project_id=DEFAULT_PROJECT).version == 2
-        assert leases.claim(session, row.id, "worker", 30) is None
-    assert event_types(sessions, row.id) == ["queued", "cancelled"]
-
-
-def test_cancel_of_a_finished_job_is_a_conflict(sessions: Sessions, spec: JobSpec) -> None:
-    row = create(sessions, spec)
-    with sessions.begin() as session:
-        claim = leases.claim(session, row.id, "worker", 30)
-        assert claim is not None
-        assert leases.succeed(session, claim, {}, [])
-    with pytest.raises(StateConflict, match="already succeeded") as caught, sessions.begin() as session:
-        store.request_cancel(session, row.id, project_id=DEFAULT_PROJECT)
-    assert caught.value.allowed == ()
-
-
-def test_a_claim_and_a_cancel_at_once_end_in_one_order_or_the_other(sessions: Sessions, spec: JobSpec) -> None:
-    for _ in range(10):
-        row = create(sessions, spec)
-        start = Barrier(2)
-
-        def cancel(job_id: str = row.id, start: Barrier = start) -> None:
-            start.wait()
-            with sessions.begin() as session:
-                store.request_cancel(session, job_id, project_id=DEFAULT_PROJECT)
-
-        canceller = Thread(target=cancel)
-        canceller.start()
-        start.wait()
-        with sessions.begin() as session:
-            claim = leases.claim(session, row.id, "worker", 30)
-        canceller.join()
-        with sessions.begin() as session:
-            status = store.get(session, row.id, project_id=DEFAULT_PROJECT).status
-        assert status == ("cancelled" if claim is None else "cancelling")
 
 
 def test_what_is_not_there_is_not_found(sessions: Sessions, spec: JobSpec) -> None:
     row = create(sessions, spec)
     with sessions.begin() as session:
-        for lookup in (store.get, store.request_cancel, store.artifacts, store.file):
+        for lookup in (store.get, store.artifacts, store.attempts, store.file):
             with pytest.raises(NotFound, match="nowhere"):
                 lookup(session, "nowhere", project_id=DEFAULT_PROJECT)
         with pytest.raises(NotFound, match="nowhere"):

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy.orm import Session, sessionmaker
 
-from app import store
+from app import store, verbs
 from jobs.settings import Settings
 from jobs.specs import JobSpec
+from jobs.states import Verb
 from jobs.tables import DEFAULT_PROJECT, EventRow, JobRow
 
 if TYPE_CHECKING:
@@ -45,9 +46,12 @@ class Desk:
         assert [row.seq for row in rows] == list(range(1, len(rows) + 1))
         return rows
 
-    def cancel(self, job_id: str) -> None:
+    def act(self, job_id: str, verb: Verb) -> None:
         with self.sessions.begin() as session:
-            store.request_cancel(session, job_id, project_id=DEFAULT_PROJECT)
+            verbs.act(session, job_id, verb, project_id=DEFAULT_PROJECT, max_attempts=3)
+
+    def cancel(self, job_id: str) -> None:
+        self.act(job_id, Verb.CANCEL)
 
     def wait_for(self, job_id: str, status: str, seconds: float = 60.0) -> JobRow:
         wait_until(lambda: self.job(job_id).status == status, seconds)

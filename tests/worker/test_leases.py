@@ -7,8 +7,9 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.orm import Session, sessionmaker
 
-from app import store
+from app import store, verbs
 from jobs.specs import JobSpec
+from jobs.states import Verb
 from jobs.tables import DEFAULT_PROJECT, JobRow
 from worker import leases, outbox
 from worker.leases import Claim, NewArtifact
@@ -122,7 +123,7 @@ def test_success_shows_result_and_artifacts_together(sessions: Sessions, job_id:
 def test_a_cancel_reaches_the_holder_with_its_next_beat(sessions: Sessions, job_id: str) -> None:
     claimed = claim(sessions, job_id)
     with sessions.begin() as session:
-        assert store.request_cancel(session, job_id, project_id=DEFAULT_PROJECT).status == "cancelling"
+        assert verbs.act(session, job_id, Verb.CANCEL, project_id=DEFAULT_PROJECT).status == "cancelling"
     with sessions.begin() as session:
         assert leases.beat(session, claimed, 30) == leases.Orders(cancel=True)
         assert leases.cancelled(session, claimed)
@@ -134,7 +135,7 @@ def test_a_cancel_reaches_the_holder_with_its_next_beat(sessions: Sessions, job_
 def test_a_job_that_ends_before_it_hears_of_the_cancel_has_succeeded(sessions: Sessions, job_id: str) -> None:
     claimed = claim(sessions, job_id)
     with sessions.begin() as session:
-        store.request_cancel(session, job_id, project_id=DEFAULT_PROJECT)
+        verbs.act(session, job_id, Verb.CANCEL, project_id=DEFAULT_PROJECT)
         assert leases.succeed(session, claimed, {}, [])
     assert job(sessions, job_id).status == "succeeded"
 
@@ -176,7 +177,7 @@ def test_a_lost_job_is_tried_as_often_as_allowed_and_then_fails(sessions: Sessio
 def test_a_lost_job_that_was_to_be_cancelled_is_cancelled(sessions: Sessions, job_id: str) -> None:
     claim(sessions, job_id, lease_seconds=0)
     with sessions.begin() as session:
-        store.request_cancel(session, job_id, project_id=DEFAULT_PROJECT)
+        verbs.act(session, job_id, Verb.CANCEL, project_id=DEFAULT_PROJECT)
     assert reap(sessions) == 1
     assert job(sessions, job_id).status == "cancelled"
 
@@ -199,7 +200,7 @@ def test_a_released_job_queues_again_without_losing_an_attempt(sessions: Session
 def test_a_released_job_that_was_to_be_cancelled_is_cancelled(sessions: Sessions, job_id: str) -> None:
     claimed = claim(sessions, job_id)
     with sessions.begin() as session:
-        store.request_cancel(session, job_id, project_id=DEFAULT_PROJECT)
+        verbs.act(session, job_id, Verb.CANCEL, project_id=DEFAULT_PROJECT)
         assert leases.release(session, claimed, "worker_stopped")
     assert job(sessions, job_id).status == "cancelled"
     assert ring_all(sessions) == []
@@ -213,7 +214,7 @@ def test_a_job_that_waits_unheard_is_rung_for_again_and_once(sessions: Sessions,
     assert ring_all(sessions) == [job_id]
     with sessions.begin() as session:
         session.execute(text("UPDATE jobs SET rung_at = now() - interval '61 s'"))
-        store.request_cancel(session, job_id, project_id=DEFAULT_PROJECT)
+        verbs.act(session, job_id, Verb.CANCEL, project_id=DEFAULT_PROJECT)
     assert reap(sessions) == 0
 
 
