@@ -76,7 +76,7 @@ def play(
         Caller(stack.url, stack.api_key) as caller,
         ThreadPoolExecutor(CUSTOMERS) as customers,
     ):
-        waiting = [customers.submit(_see_through, caller, order, random.Random(order.number)) for order in asked]
+        waiting = [customers.submit(_see_through, caller, order, random.Random(order.name)) for order in asked]
         # The parts die with the thread that starts them, so it is this one that strikes.
         while not all(each.done() for each in waiting):
             if _strike(next(deck), stack, done, chance):
@@ -96,8 +96,8 @@ def figures(stack: Stack, asked: list[Order], done: Round) -> Iterator[Figure]:
     with sessions_of(stack) as sessions:
         with sessions() as session:
             yield _none("chaos_wrong_endings", "jobs", audit.endings(session, asked))
-            yield _none("chaos_broken_artifacts", "files", audit.artifacts(session, Files(settings_of(stack))))
-        yield _none("chaos_leftovers", "things", _left(sessions, stack))
+            yield _none("chaos_broken_artifacts", "files", audit.artifacts(session, Files(settings_of(stack)), asked))
+        yield _none("chaos_leftovers", "things", left(sessions, stack))
     yield _none("chaos_given_up", "calls", done.given_up)
     yield _none("chaos_died_alone", "processes", done.died_alone)
     yield Figure("chaos_faults_of_ours", done.answers[500], "answers", 0)
@@ -135,14 +135,14 @@ def _mourn(stack: Stack, part: str, done: Round) -> None:
         stack.restart(part)
 
 
-def _left(sessions: sessionmaker[Session], stack: Stack) -> list[str]:
+def left(sessions: sessionmaker[Session], stack: Stack) -> list[str]:
     """What is left after some time in which everything may still be cleared away."""
     end = time.monotonic() + SETTLE_SECONDS
     while True:
         with sessions() as session:
-            left = audit.leftovers(session, stack)
-        if not left or time.monotonic() > end:
-            return left
+            found = audit.leftovers(session, stack)
+        if not found or time.monotonic() > end:
+            return found
         time.sleep(1.0)
 
 

@@ -31,26 +31,27 @@ class Fault:
     strike: Strike
 
 
-def deck(stack: Stack) -> list[Fault]:
-    """One of each kind."""
+def worst(stack: Stack) -> list[Fault]:
+    """Every part once without warning, an engine, a supervisor that outlives its lease, and the broker's memory."""
     parts = [part for part in stack.processes if part not in stack.workers]
-    faults = [Fault(f"kill {part}", partial(_kill, part)) for part in parts]
-    faults += [Fault(f"stop {part}", partial(_stand_still, part)) for part in parts]
-    faults += [Fault(f"end {part}", partial(_end, part)) for part in parts]
-    for worker in stack.workers:
-        faults += [
-            Fault(f"kill {worker}", partial(_kill_alone, worker)),
-            Fault(f"end {worker}", partial(_end, worker)),
-            Fault(f"stop {worker}", partial(_stand_still, worker)),
-            Fault(f"kill supervisor of {worker}", partial(_kill_below, worker, is_engine=False)),
-        ]
-    faults += [
-        Fault("kill engine", partial(_kill_engine, number=signal.SIGKILL)),
-        Fault("stop engine", _stop_engine),
+    return [
+        *(Fault(f"kill {part}", partial(_kill, part)) for part in parts),
+        *(Fault(f"kill {worker}", partial(_kill_alone, worker)) for worker in stack.workers),
+        *(Fault(f"kill supervisor of {worker}", partial(_kill_supervisor, worker)) for worker in stack.workers),
+        Fault("kill engine", _kill_engine),
         Fault("stop supervisor beyond its lease", _outlive_lease),
         Fault("wipe broker", _wipe),
     ]
-    return faults
+
+
+def deck(stack: Stack) -> list[Fault]:
+    """The worst, and the milder ones: every part stopped for a while, every part ended as it likes to be."""
+    return [
+        *worst(stack),
+        *(Fault(f"stop {part}", partial(_stand_still, part)) for part in stack.processes),
+        *(Fault(f"end {part}", partial(_end, part)) for part in stack.processes),
+        Fault("stop engine", _stop_engine),
+    ]
 
 
 def shuffled(faults: list[Fault], chance: random.Random) -> Iterator[Fault]:
@@ -99,14 +100,13 @@ def _stand_still(part: str, stack: Stack, chance: random.Random) -> bool:
     return True
 
 
-def _kill_below(part: str, stack: Stack, chance: random.Random, *, is_engine: bool) -> bool:
-    below = [pid for pid in descendants(stack.processes[part].pid) if _is_engine_of(stack, pid) is is_engine]
-    return _send(below, signal.SIGKILL)
+def _kill_supervisor(worker: str, stack: Stack, chance: random.Random) -> bool:
+    return _send(_supervisors(worker, stack), signal.SIGKILL)
 
 
-def _kill_engine(stack: Stack, chance: random.Random, *, number: signal.Signals) -> bool:
+def _kill_engine(stack: Stack, chance: random.Random) -> bool:
     running = engines(stack)
-    return bool(running) and _send([chance.choice(running)], number)
+    return bool(running) and _send([chance.choice(running)], signal.SIGKILL)
 
 
 def _stop_engine(stack: Stack, chance: random.Random) -> bool:
@@ -121,11 +121,10 @@ def _stop_engine(stack: Stack, chance: random.Random) -> bool:
 
 def _outlive_lease(stack: Stack, chance: random.Random) -> bool:
     """Have a supervisor miss its lease while its engine goes on, and then wake up beside its successor."""
-    process = stack.processes[chance.choice(stack.workers)]
-    below = [pid for pid in descendants(process.pid) if not _is_engine_of(stack, pid)]
-    stopped = _send(below, signal.SIGSTOP)
+    supervisors = _supervisors(chance.choice(stack.workers), stack)
+    stopped = _send(supervisors, signal.SIGSTOP)
     time.sleep(1.5 * float(stack.settings["PRUNERY_LEASE_SECONDS"]))
-    _send(below, signal.SIGCONT)
+    _send(supervisors, signal.SIGCONT)
     return stopped
 
 
@@ -133,6 +132,10 @@ def _wipe(stack: Stack, chance: random.Random) -> bool:
     with redis.Redis.from_url(stack.servers.valkey.url, socket_timeout=5) as broker:
         broker.flushall()
     return True
+
+
+def _supervisors(worker: str, stack: Stack) -> list[int]:
+    return [pid for pid in descendants(stack.processes[worker].pid) if not _is_engine_of(stack, pid)]
 
 
 def _send(pids: list[int], number: signal.Signals) -> bool:

@@ -1,6 +1,7 @@
 """The jobs of a round: small ones on a real model, of which some are sound, some cannot succeed, some are cancelled."""
 
 import json
+import uuid
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -19,7 +20,7 @@ ENDLESS_STEPS = 1_000_000
 class Order:
     """A job to be asked for, and how it has to end."""
 
-    number: int
+    name: str
     spec: dict[str, Any]
     ending: Ending
 
@@ -31,9 +32,11 @@ class Material:
     model: Path
     text: Path
     spoiled: Path
+    round: str
 
     def order(self, number: int, ending: Ending = "succeeded", *, steps: int = STEPS) -> Order:
-        """`number` tells the orders of one round apart; it comes back in the job's metadata."""
+        """The job's metadata has the order's name, which no other has."""
+        name = f"{self.round}-{number}"
         spec = {
             "base_model": {"source": "local", "path": str(self.model)},
             "dataset": {"source": "local", "path": str(self.spoiled if ending == "failed" else self.text)},
@@ -45,17 +48,17 @@ class Material:
                     "steps": ENDLESS_STEPS if ending == "cancelled" else steps,
                     "batch_size": 4,
                     "sequence_length": 64,
-                    "checkpoint_every_steps": CHECKPOINT_STEPS,
                 },
                 "schedule": {"prune_every_steps": 10, "cooldown_fraction": 0.5},
                 "score": {"calibration_windows": 4},
                 "reconstruction": {"tokens_per_channel": 8},
             },
             "evaluation": {"max_windows": 4, "finetuned_reference": False, "benchmark": False, "agreement": False},
+            "checkpoint": {"every_steps": CHECKPOINT_STEPS},
             "seed": number,
-            "metadata": {"number": str(number)},
+            "metadata": {"order": name},
         }
-        return Order(number, spec, ending)
+        return Order(name, spec, ending)
 
     def mixed(self, count: int) -> list[Order]:
         """Of eight jobs one cannot succeed and one is cancelled."""
@@ -71,4 +74,4 @@ def prepare(folder: Path) -> Material:
     sound.write_text("\n".join(rows))
     # The door looks at a local text from outside only, so that this is found out by the worker.
     spoiled.write_text("\n".join([*rows[:50], json.dumps({"neither": "prompt nor text"})]))
-    return Material(small_model.find(folder / "model", corpus.train), sound, spoiled)
+    return Material(small_model.find(folder / "model", corpus.train), sound, spoiled, uuid.uuid4().hex)

@@ -22,7 +22,7 @@ Sessions = sessionmaker[Session]
 
 @pytest.fixture
 def order(tmp_path: Path) -> Order:
-    return Material(tmp_path, tmp_path, tmp_path).order(7)
+    return Material(tmp_path, tmp_path, tmp_path, "round").order(7)
 
 
 @pytest.fixture
@@ -43,23 +43,23 @@ def complaints(sessions: Sessions, order: Order) -> list[str]:
         return audit.endings(session, [order])
 
 
-def broken(sessions: Sessions, settings: Settings) -> list[str]:
+def broken(sessions: Sessions, settings: Settings, order: Order) -> list[str]:
     with sessions() as session:
-        return audit.artifacts(session, Files(settings))
+        return audit.artifacts(session, Files(settings), [order])
 
 
 def test_nothing_is_said_of_a_job_that_ended_well(
     settings: Settings, sessions: Sessions, order: Order, job_id: str
 ) -> None:
     assert complaints(sessions, order) == []
-    assert broken(sessions, settings) == []
+    assert broken(sessions, settings, order) == []
 
 
 def test_a_job_that_is_not_there_or_there_twice(sessions: Sessions, order: Order) -> None:
-    assert complaints(sessions, order) == ["order 7 has 0 jobs"]
+    assert complaints(sessions, order) == ["order round-7 has 0 jobs"]
     for _ in range(2):
-        Desk(sessions).submit(number="7")
-    assert "order 7 has 2 jobs" in complaints(sessions, order)
+        Desk(sessions).submit(order="round-7")
+    assert "order round-7 has 2 jobs" in complaints(sessions, order)
 
 
 def test_a_job_that_ended_twice_or_otherwise(sessions: Sessions, order: Order, job_id: str) -> None:
@@ -82,7 +82,7 @@ def test_events_with_a_gap_and_an_attempt_too_many(sessions: Sessions, order: Or
 
 
 def test_files_that_are_gone_changed_or_nobodys(
-    settings: Settings, sessions: Sessions, job_id: str, bucket: "Bucket"
+    settings: Settings, sessions: Sessions, order: Order, job_id: str, bucket: "Bucket"
 ) -> None:
     with sessions() as session:
         hashes = {path: session.get_one(ArtifactRow, (job_id, path)).sha256 for path in audit.MODEL_FILES}
@@ -90,10 +90,10 @@ def test_files_that_are_gone_changed_or_nobodys(
     bucket.Object(blob_key(hashes["model.safetensors"])).put(Body=b"The bytes of model.safetensors")
     with sessions.begin() as session:
         session.delete(session.get_one(ArtifactRow, (job_id, "compression_report.json")))
-    said = broken(sessions, settings)
+    said = broken(sessions, settings, order)
     assert f"{job_id}: config.json is not whole" in said
     assert f"{job_id}: model.safetensors is not whole" in said
     assert f"{job_id}: published only ['config.json', 'model.safetensors']" in said
     with sessions.begin() as session:
         session.get_one(JobRow, job_id).status = "failed"
-    assert f"{job_id}: is failed and published 2 files" in broken(sessions, settings)
+    assert f"{job_id}: is failed and published 2 files" in broken(sessions, settings, order)
