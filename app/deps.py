@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from app.changes import Changes
 from app.metrics import Metrics
+from app.readiness import Readiness
 from jobs import database
 from jobs.files import Files
 from jobs.settings import Settings
@@ -27,6 +28,7 @@ class Door:
     files: Files
     changes: Changes
     metrics: Metrics
+    readiness: Readiness
     # Each upload keeps a thread and one part in memory; more of them wait, unread, at their sockets.
     uploads: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(UPLOADS_AT_ONCE))
 
@@ -36,7 +38,8 @@ def open_door(settings: Settings) -> Door:
     engine = database.engine(settings)
     files = Files(settings, settings.s3_public_endpoint)
     sessions = database.sessions(engine)
-    return Door(settings, engine, sessions, files, Changes(engine, sessions), Metrics(sessions))
+    readiness = Readiness(settings, engine, files)
+    return Door(settings, engine, sessions, files, Changes(engine, sessions), Metrics(sessions), readiness)
 
 
 async def _door(request: Request) -> Door:

@@ -94,6 +94,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         with _told_of_the_end(door.changes):
             yield
         tasks.cancel_scope.cancel()
+    door.readiness.close()
     door.engine.dispose()
 
 

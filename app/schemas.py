@@ -234,6 +234,14 @@ class Health(BaseModel):
     status: Literal["ok"] = "ok"
 
 
+class Readiness(BaseModel):
+    """The service can do its work, perhaps not all of it."""
+
+    status: Literal["ok", "degraded"]
+    degraded: list[str] = []
+    details: dict[str, str] = Field({}, description="What is wrong with each, and what follows.")
+
+
 def job_url(job_id: str) -> str:
     """Where a job is read."""
     return f"{JOBS}/{job_id}"
