@@ -28,6 +28,7 @@ from app.routes import (
     methods,
     metrics,
     projects,
+    records,
     streams,
     verbs,
 )
@@ -36,6 +37,21 @@ from jobs import settings as environment
 from jobs.settings import Settings
 
 DESCRIPTION = "Makes large language models smaller: LoRA fine-tuning with iterative structured pruning."
+
+ROUTES = (
+    jobs,
+    verbs,
+    records,
+    streams,
+    artifacts,
+    files,
+    methods,
+    account,
+    api_keys,
+    projects,
+    health,
+    metrics,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -56,19 +72,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         lifespan=_lifespan,
     )
     app.state.door = door
-    for routes in (
-        jobs,
-        verbs,
-        streams,
-        artifacts,
-        files,
-        methods,
-        account,
-        api_keys,
-        projects,
-        health,
-        metrics,
-    ):
+    for routes in ROUTES:
         app.include_router(routes.router)
     problems.install(app)
     app.add_exception_handler(streams.NothingMore, streams.no_content)

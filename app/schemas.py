@@ -35,6 +35,8 @@ class Urls(BaseModel):
     self: str
     events: str
     stream: str
+    metrics: str
+    logs: str
     artifacts: str
     attempts: str
     cancel: str

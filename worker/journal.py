@@ -15,7 +15,7 @@ from jobs import database
 from jobs.states import PHASES, Status
 from jobs.tables import Json
 from jobs.transitions import Event
-from worker import leases
+from worker import leases, series
 from worker.lease import Lease
 from worker.leases import Claim
 from worker.process import Line
@@ -40,6 +40,8 @@ class Journal:
         self._phase = PHASES[0]
         self._progress: Json | None = None
         self._moved = False
+        self._points: list[series.Point] = []
+        self._measured = False  # by this attempt, in the database
         self._log_lines = 0
         self._excerpt: deque[str] = deque(maxlen=EXCERPT_LINES)
         self._closed = threading.Event()
@@ -88,6 +90,7 @@ class Journal:
             case "progress":
                 with self._lock:
                     self._progress, self._moved = event, True
+                    self._points += series.points(event)
             case "log":
                 if self._may_log():
                     with self._lock:
@@ -137,6 +140,7 @@ class Journal:
         with self._lock:
             # A batch that is being written must not grow any more; should it fail, it stays in front.
             events, self._events = self._events, []
+            points, self._points = self._points, []
             phase, progress, moved = self._phase, self._progress, self._moved
             self._moved = False
         if not (events or moved):
@@ -145,9 +149,13 @@ class Journal:
             with self._sessions.begin() as session:
                 held = not events or leases.append(session, self._claim, events)
                 held = held and (not moved or leases.progress(session, self._claim, phase, progress))
+                if held:  # by the lock that one of these has on the job
+                    series.write(session, self._claim.job_id, points, anew=not self._measured)
+            self._measured |= bool(points)
         except database.OUTAGES:
             with self._lock:
                 self._events = events + self._events
+                self._points = points + self._points
                 self._moved |= moved
             raise
         if not held:

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import select, text
 
 from app import store
 from jobs.settings import Settings
-from jobs.tables import DEFAULT_PROJECT
+from jobs.tables import DEFAULT_PROJECT, MetricRow
 from tests.worker.desk import Desk, child, is_running, keys, leftovers, pids, wait_until
 from tests.worker.elsewhere import Elsewhere
 from worker import leases
@@ -49,7 +49,9 @@ def test_a_job_that_succeeds(quick: Settings, desk: Desk, bucket: "Bucket") -> N
     assert logs == {("stderr", "a library is talkative"), ("info", "half way")}
 
     with desk.sessions.begin() as session:
+        measured = {(row.key, row.step, row.value) for row in session.scalars(select(MetricRow))}
         artifacts = store.artifacts(session, job_id, project_id=DEFAULT_PROJECT)
+    assert measured == {("loss", 2, 2.5), ("sparsity", 2, 0.3)}
     assert {artifact.path for artifact in artifacts} == {
         *("config.json", "again.json", "model.safetensors", "nested/räport.json")
     }

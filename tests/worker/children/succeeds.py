@@ -18,7 +18,7 @@ child.say("log", level="info", message="half way")
 while "wait_for" in child.metadata and not Path(child.metadata["wait_for"]).exists():
     time.sleep(0.05)
 child.say("phase", phase="exporting")
-child.say("progress", step=2, total_steps=2, percent=100.0)
+child.say("progress", step=2, total_steps=2, percent=100.0, loss=2.5, sparsity=0.3)
 size = int(child.metadata.get("bytes", 100_000))
 child.leave_result(
     {
