@@ -14,7 +14,7 @@ def check(spec: JobSpec, door: Door, project_id: str) -> Plan | None:
     Raises:
         PruneryError: with the JSON Pointer of the field to change, if that helps.
     """
-    _refuse_nul(spec.model_dump(mode="json"))
+    refuse_nul(spec.model_dump(mode="json"))
     train, windows = spec.method.train, _windows(spec)
     for place, source in spec.texts.items():
         with at(place):
@@ -48,16 +48,20 @@ def _windows(spec: JobSpec) -> dict[str, int]:
     }
 
 
-def _refuse_nul(value: object, place: tuple[object, ...] = ()) -> None:
-    """The database stores no NUL, and no path or name has one."""
+def refuse_nul(value: object, place: tuple[object, ...] = ()) -> None:
+    """The database stores no NUL, and no path or name has one.
+
+    Raises:
+        InvalidSpec: there is one in a text or a key of `value`.
+    """
     if isinstance(value, str) and "\0" in value:
         pointer = pointers.pointer(place)
         field = errors.FieldError(pointer=pointer, code="nul_character", detail="a text cannot hold a NUL character")
         raise errors.InvalidSpec(f"{pointer}: {field.detail}.", errors=(field,))
     if isinstance(value, dict):
         for key, member in value.items():
-            _refuse_nul(key, (*place, key))
-            _refuse_nul(member, (*place, key))
+            refuse_nul(key, (*place, key))
+            refuse_nul(member, (*place, key))
     if isinstance(value, list):
         for number, member in enumerate(value):
-            _refuse_nul(member, (*place, number))
+            refuse_nul(member, (*place, number))

@@ -22,6 +22,7 @@ from app.routes import (
     account,
     api_keys,
     artifacts,
+    estimates,
     files,
     health,
     jobs,
@@ -41,6 +42,7 @@ DESCRIPTION = "Makes large language models smaller: LoRA fine-tuning with iterat
 ROUTES = (
     jobs,
     verbs,
+    estimates,
     records,
     streams,
     artifacts,

@@ -45,6 +45,12 @@ def is_unchanged(if_none_match: str | None, etag: str) -> bool:
     return "*" in known or etag in known
 
 
+def is_current(if_match: str, etag: str) -> bool:
+    """Whether what the client has is still this content; weak tags prove nothing."""
+    known = [each.strip() for each in if_match.split(",")]
+    return "*" in known or etag in known
+
+
 def may_continue(if_range: str | None, etag: str) -> bool:
     """Whether what the client has the beginning of is still this content; dates and weak tags prove nothing."""
     return if_range is None or if_range.strip() == etag

@@ -10,6 +10,7 @@ PruneryError
 │   ├── InvalidCursor           a list cursor that is not ours
 │   ├── BodyTooLarge            more bytes than the limit
 │   ├── IdempotencyKeyReused, RequestInFlight   sent again, but not the same; not yet answered
+│   ├── VersionMismatch         not as the client knows it
 │   ├── StateConflict           the job is not in a state that allows this
 │   └── RangeNotSatisfiable     bytes beyond the end of an artifact
 ├── BaseModelError              the model to compress cannot be used
@@ -50,6 +51,7 @@ from jobs.refusals import RequestInFlight as RequestInFlight
 from jobs.refusals import RequestRefused as RequestRefused
 from jobs.refusals import StateConflict as StateConflict
 from jobs.refusals import Unauthorized as Unauthorized
+from jobs.refusals import VersionMismatch as VersionMismatch
 
 
 class BaseModelError(PruneryError):

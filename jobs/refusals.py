@@ -131,6 +131,14 @@ class RequestInFlight(RequestRefused):
     retryable = True
 
 
+class VersionMismatch(RequestRefused):
+    """The resource is no longer as the client knows it."""
+
+    code = "version_mismatch"
+    status = 412
+    title = "It has changed meanwhile"
+
+
 class RangeNotSatisfiable(RequestRefused):
     """The bytes asked for lie beyond the end."""
 

@@ -5,17 +5,19 @@ from typing import Annotated, Any
 from urllib.parse import urlencode
 
 from anyio import move_on_after, to_thread
-from fastapi import APIRouter, Body, Depends, Header, Query, Request, Response
-from starlette.exceptions import HTTPException
+from fastapi import APIRouter, Depends, Header, Query, Request, Response
+from fastapi.responses import JSONResponse
 
-from app import intake, listing, problems, ranges, store
+from app import changing, estimates, intake, listing, problems, ranges, store
 from app.callers import JobReader, JobWriter
 from app.changes import Mark
+from app.changing import etag
 from app.deps import Door, DoorDep
+from app.estimates import Estimate
 from app.idempotency import OnceDep
+from app.job_bodies import JSON_ONLY, JobBody, PatchBody
 from app.job_query import METADATA, MOST, JobQuery
 from app.schemas import JOBS, AttemptList, EventList, Job, JobList, job_url
-from jobs.specs import JobSpec
 from jobs.states import FINAL, Status
 from jobs.tables import JobRow
 
@@ -23,40 +25,8 @@ router = APIRouter(prefix=JOBS, tags=["jobs"])
 
 LONGEST_WAIT = 60
 AGAIN_SECONDS = {Status.QUEUED: 5}
+VALIDATED: dict[str, Any] = {"model": Estimate, "description": "With validate_only: what it would come to."}
 UNCHANGED: dict[int | str, dict[str, Any]] = {304: {"description": "If-None-Match named this very version."}}
-
-EXAMPLES: dict[str, Any] = {
-    "smallest": {
-        "summary": "Remove 30 % of a hub model's block parameters",
-        "value": {
-            "base_model": {"source": "hub", "id": "HuggingFaceTB/SmolLM2-135M-Instruct"},
-            "dataset": {"source": "file", "id": "file_019aa5a0b0c87d3e8f21c4a7d6e5b123"},
-            "method": {"type": "lora_prune", "ratio": 0.3},
-        },
-    },
-    "tuned": {
-        "summary": "A local model, attention heads only, with held-out text of its own",
-        "value": {
-            "name": "llama-1b-a20",
-            "base_model": {"source": "local", "path": "/models/llama-1b"},
-            "dataset": {"source": "s3", "uri": "s3://texts/train.jsonl"},
-            "method": {
-                "type": "lora_prune",
-                "ratio": 0.2,
-                "scope": ["attention_heads"],
-                "train": {"epochs": 1, "learning_rate": 0.0005, "sequence_length": 1024},
-            },
-            "evaluation": {"dataset": {"source": "s3", "uri": "s3://texts/held-out.jsonl"}},
-            "metadata": {"team": "nlp"},
-        },
-    },
-}
-
-
-async def _json_only(request: Request) -> None:
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind != "application/json" and not kind.endswith("+json"):
-        raise HTTPException(415, "Send the job as JSON, with the header Content-Type: application/json.")
 
 
 def _limit(limit: Annotated[int, Query(ge=1, description=f"At most {MOST}; more counts as {MOST}.")] = 20) -> int:
@@ -69,17 +39,23 @@ LimitDep = Annotated[int, Depends(_limit)]
 @router.post(
     "",
     status_code=202,
-    dependencies=[Depends(_json_only)],
-    responses=problems.responses(400, 409, 413, 415, 422),
+    response_model=Job,
+    dependencies=[JSON_ONLY],
+    responses={200: VALIDATED, **problems.responses(400, 409, 413, 415, 422)},
 )
 def create_job(
-    spec: Annotated[JobSpec, Body(openapi_examples=EXAMPLES)],
+    spec: JobBody,
     door: DoorDep,
     caller: JobWriter,
     once: OnceDep,
     response: Response,
-) -> Job:
+    validate_only: Annotated[
+        bool, Query(description="Check it and say what it would come to, and store nothing.")
+    ] = False,
+) -> Job | Response:
     """Ask for a compression. What can be checked without the weights is checked now; a refused job is not stored."""
+    if validate_only:
+        return JSONResponse(estimates.estimate(spec, door, caller.project_id).model_dump(mode="json"))
     asked = spec.model_dump_json()
     get = partial(store.get, project_id=caller.project_id)
     with door.sessions() as session:
@@ -96,7 +72,6 @@ def create_job(
         )
         with door.sessions.begin() as session:
             row = once.run(session, asked, first=partial(create, session), again=partial(get, session))
-        door.metrics.created.inc()
     response.headers["Location"] = job_url(row.id)
     return Job.of(row)
 
@@ -182,9 +157,21 @@ def _headers(row: JobRow) -> dict[str, str]:
     return {"ETag": etag(row), **again}
 
 
-def etag(row: JobRow) -> str:
-    """The entity tag of a job: its version."""
-    return f'"{row.version}"'
+@router.patch("/{job_id}", dependencies=[JSON_ONLY], responses=problems.responses(400, 404, 412, 413, 415, 422))
+def change_job(
+    job_id: str,
+    patch: PatchBody,
+    door: DoorDep,
+    caller: JobWriter,
+    response: Response,
+    if_match: Annotated[str | None, Header(description="Only if the job is still at this ETag.")] = None,
+) -> Job:
+    """Give a job another name or other metadata, whatever its status, by a JSON Merge Patch."""
+    intake.refuse_nul(patch.model_dump())
+    with door.sessions.begin() as session:
+        row = changing.apply(session, job_id, patch, project_id=caller.project_id, if_match=if_match)
+    response.headers["ETag"] = etag(row)
+    return Job.of(row)
 
 
 @router.get("/{job_id}/attempts", responses=problems.responses(404, 422))

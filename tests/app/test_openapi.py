@@ -4,7 +4,7 @@ from typing import Any
 
 from starlette.testclient import TestClient
 
-from app.routes.jobs import EXAMPLES
+from app.job_bodies import EXAMPLES
 from jobs.specs import JobSpec
 
 
