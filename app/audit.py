@@ -6,9 +6,9 @@ from typing import Annotated, Any
 from fastapi import Depends, Request
 from sqlalchemy.orm import Session
 
-from app import ids
 from app.callers import Caller, CallerDep
 from app.tables import AuditRow
+from jobs import ids
 
 
 @dataclass(frozen=True)

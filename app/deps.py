@@ -12,7 +12,9 @@ from app.changes import Changes
 from app.metrics import Metrics
 from app.readiness import Readiness
 from jobs import database
+from jobs.egress import Egress
 from jobs.files import Files
+from jobs.sealing import Seal
 from jobs.settings import Settings
 
 UPLOADS_AT_ONCE = 2
@@ -29,6 +31,8 @@ class Door:
     changes: Changes
     metrics: Metrics
     readiness: Readiness
+    egress: Egress
+    seal: Seal
     # Each upload keeps a thread and one part in memory; more of them wait, unread, at their sockets.
     uploads: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(UPLOADS_AT_ONCE))
 
@@ -38,8 +42,17 @@ def open_door(settings: Settings) -> Door:
     engine = database.engine(settings)
     files = Files(settings, settings.s3_public_endpoint)
     sessions = database.sessions(engine)
-    readiness = Readiness(settings, engine, files)
-    return Door(settings, engine, sessions, files, Changes(engine, sessions), Metrics(sessions), readiness)
+    return Door(
+        settings,
+        engine,
+        sessions,
+        files,
+        Changes(engine, sessions),
+        Metrics(sessions),
+        Readiness(settings, engine, files),
+        Egress(settings),
+        Seal(settings.encryption_keys),
+    )
 
 
 async def _door(request: Request) -> Door:

@@ -15,6 +15,9 @@ def check(spec: JobSpec, door: Door, project_id: str) -> Plan | None:
         PruneryError: with the JSON Pointer of the field to change, if that helps.
     """
     refuse_nul(spec.model_dump(mode="json"))
+    if spec.webhook is not None:
+        with at("/webhook/url"):
+            door.egress.target(spec.webhook.url)
     train, windows = spec.method.train, _windows(spec)
     for place, source in spec.texts.items():
         with at(place):

@@ -12,10 +12,11 @@ from typing import NamedTuple
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
-from app import ids, keyset
+from app import keyset
 from app.callers import Caller, Scope
 from app.keyset import Page, Place
 from app.tables import ApiKeyRow
+from jobs import ids
 from jobs.errors import KeyNotValid, NotFound, Unauthorized
 
 ALPHABET = string.ascii_letters + string.digits

@@ -6,9 +6,10 @@ from sqlalchemy import delete, exists, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from app import ids, keyset
+from app import keyset
 from app.keyset import Page, Place
 from app.tables import ApiKeyRow
+from jobs import ids
 from jobs.errors import NameTaken, NotFound, ProjectNotEmpty
 from jobs.tables import DEFAULT_PROJECT, FileRow, JobRow, ProjectRow
 

@@ -6,8 +6,8 @@ import re
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app import ids, problems
-from jobs import logs
+from app import problems
+from jobs import ids, logs
 
 HEADER = "X-Request-Id"
 ACCEPTED = re.compile(r"[\w.:/+=-]{1,128}", re.ASCII)

@@ -6,21 +6,31 @@ Each function is told the project that asks; what belongs to another is not ther
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from app import ids
-from jobs import sources, transitions
+from app import webhooks
+from jobs import ids, sources, transitions
 from jobs.errors import NotFound
 from jobs.outline import Plan
+from jobs.sealing import Seal
 from jobs.specs import PRIORITIES, JobSpec
 from jobs.states import Status
 from jobs.tables import ArtifactRow, AttemptRow, EventRow, FileRow, JobRow, OutboxRow
 
 
-def create(session: Session, spec: JobSpec, *, project_id: str, max_attempts: int, plan: Plan | None = None) -> JobRow:
+def create(
+    session: Session,
+    spec: JobSpec,
+    *,
+    project_id: str,
+    max_attempts: int,
+    plan: Plan | None = None,
+    seal: Seal | None = None,
+) -> JobRow:
     """A new job in the queue; the relay rings for it once this transaction is committed.
 
     Args:
         max_attempts: Where the spec does not say.
         plan: What the job will keep, if that is known already.
+        seal: For the secret of the job's own webhook, if it names one.
     """
     row = JobRow(
         id=ids.new("cjob"),
@@ -41,6 +51,17 @@ def create(session: Session, spec: JobSpec, *, project_id: str, max_attempts: in
     )
     session.add(row)
     session.flush()
+    if spec.webhook is not None:
+        secret = spec.webhook.secret.get_secret_value()
+        webhooks.create(
+            session,
+            project_id=project_id,
+            url=spec.webhook.url,
+            events=spec.webhook.events,
+            secret=secret,
+            seal=seal or Seal(()),
+            job_id=row.id,
+        )
     transitions.number(session, row, [(str(Status.QUEUED), {})])
     session.add(OutboxRow(job_id=row.id))
     session.refresh(row)

@@ -12,7 +12,8 @@ PruneryError
 │   ├── IdempotencyKeyReused, RequestInFlight   sent again, but not the same; not yet answered
 │   ├── VersionMismatch         not as the client knows it
 │   ├── StateConflict           the job is not in a state that allows this
-│   └── RangeNotSatisfiable     bytes beyond the end of an artifact
+│   ├── RangeNotSatisfiable     bytes beyond the end of an artifact
+│   └── AddressRefused          a webhook's address that we must not call
 ├── BaseModelError              the model to compress cannot be used
 │   ├── BaseModelNotFound, BaseModelGated
 │   ├── BaseModelUnavailable    the place it lives did not answer; may be retried
@@ -29,13 +30,15 @@ PruneryError
     ├── VerificationFailed      the exported model is not the trained one
     ├── OutOfDisk, OutOfGpuMemory
     ├── StorageUnavailable      object storage or database; may be retried
-    └── WorkerLost, EngineCrashed   nobody tells why: the worker is gone, or the engine's process
+    ├── WorkerLost, EngineCrashed   nobody tells why: the worker is gone, or the engine's process
+    └── SecretUnreadable        what was encrypted cannot be decrypted any more
 
 Each class carries the stable `code` that clients match on, the HTTP `status` that the API answers with, and whether
 the same request may succeed later.
 """
 
 from jobs.fields import FieldError as FieldError  # named from here by those who raise
+from jobs.refusals import AddressRefused as AddressRefused
 from jobs.refusals import BodyTooLarge as BodyTooLarge
 from jobs.refusals import Forbidden as Forbidden
 from jobs.refusals import IdempotencyKeyReused as IdempotencyKeyReused
@@ -270,3 +273,9 @@ class EngineCrashed(RunError):
 
     code = "engine_crashed"
     retryable = True
+
+
+class SecretUnreadable(RunError):
+    """A stored secret was encrypted with a key that is not there any more."""
+
+    code = "secret_unreadable"

@@ -149,3 +149,11 @@ class RangeNotSatisfiable(RequestRefused):
     def __init__(self, detail: str, *, size: int) -> None:
         super().__init__(detail)
         self.size = size
+
+
+class AddressRefused(RequestRefused):
+    """We must not call this address: it is no public one, or no way in which we call."""
+
+    code = "address_refused"
+    status = 422
+    title = "The address cannot be called"

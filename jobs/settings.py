@@ -1,10 +1,12 @@
 """The settings of every process, from the environment (`PRUNERY_…`). Secrets have no default."""
 
 from functools import cache
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import Field, SecretStr, model_validator
+from cryptography.fernet import Fernet
+from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 PLACEHOLDER = "changeme"
@@ -64,6 +66,27 @@ class Settings(S3Settings):
     pulse_file: Path | None = Field(
         None, description="Touched by a relay or a worker again and again; `python -m worker.pulse` reads it."
     )
+
+    webhook_http: bool = Field(False, description="Whether webhooks may go to http:// addresses too.")
+    webhook_ports: tuple[int, ...] = Field(
+        (443, 8443), description="TCP ports that webhooks may go to; an empty list allows all."
+    )
+    webhook_networks: tuple[IPv4Network | IPv6Network, ...] = Field(
+        (), description="Networks that webhooks may go to although they are not public, in CIDR notation."
+    )
+    webhook_timeout_seconds: float = Field(15.0, gt=0, le=60, description="A receiver has so long to answer.")
+    webhook_seconds: float = Field(1.0, gt=0, description="How often the sender looks for webhooks to send.")
+    webhook_senders: int = Field(8, ge=1, le=64, description="How many webhooks are sent at once.")
+    encryption_keys: tuple[SecretStr, ...] = Field(
+        (), description="Fernet keys for the secrets of webhooks: the first encrypts, each can decrypt."
+    )
+
+    @field_validator("encryption_keys")
+    @classmethod
+    def _fernet_keys(cls, keys: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
+        for key in keys:
+            Fernet(key.get_secret_value())  # raises ValueError, without quoting the key
+        return keys
 
     @model_validator(mode="after")
     def _no_placeholder_in_production(self) -> Self:

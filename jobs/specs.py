@@ -8,6 +8,7 @@ from pydantic import AwareDatetime, Field, model_validator
 from jobs.budgets import BudgetSpec, PerplexityLimit, Target, WeightBytes
 from jobs.evaluations import EvaluationSpec
 from jobs.sources import DataSource, ModelSource, Spec
+from jobs.webhook_events import WebhookSpec
 
 UnitKind = Literal["attention_heads", "mlp_channels"]
 
@@ -253,6 +254,8 @@ class JobSpec(Spec):
     )
     limits: LimitsSpec = LimitsSpec()
     metadata: dict[MetadataKey, MetadataValue] = Field(default_factory=dict, max_length=16)
+    # Left out of every copy: a recipe is published, and nobody who runs it again means to tell the same address.
+    webhook: WebhookSpec | None = Field(None, exclude=True, description="Whom to tell how this job fares.")
 
     @model_validator(mode="after")
     def _bytes_have_a_dtype(self) -> Self:

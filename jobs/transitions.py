@@ -1,4 +1,7 @@
-"""The only statements that change a job: each holds the row's lock, checks where the job stands, and numbers events."""
+"""The only statements that change a job: each holds the row's lock, checks where the job stands, and numbers events.
+
+Whoever wants to hear of an event is told in the same transaction, see `jobs.webhooks`.
+"""
 
 from collections.abc import Sequence
 from typing import Any
@@ -6,6 +9,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, func, insert, update
 from sqlalchemy.orm import Session
 
+from jobs import webhooks
 from jobs.states import FINAL, LEASED, Status, sources
 from jobs.tables import AttemptRow, EventRow, JobRow, Json, OutboxRow
 
@@ -88,3 +92,4 @@ def number(session: Session, row: JobRow, events: Sequence[Event]) -> None:
             for seq, (type_, data) in enumerate(events, start=first)
         ]
         session.execute(insert(EventRow), rows)
+        webhooks.announce(session, row, events)

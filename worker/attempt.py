@@ -22,7 +22,7 @@ from worker.process import EngineProcess
 from worker.publish import Publication
 
 # The engine has no business with these.
-WITHHELD = frozenset({"PRUNERY_DATABASE_URL", "PRUNERY_BROKER_URL", "PRUNERY_API_KEY"})
+WITHHELD = frozenset({"PRUNERY_DATABASE_URL", "PRUNERY_BROKER_URL", "PRUNERY_API_KEY", "PRUNERY_ENCRYPTION_KEYS"})
 TICK_SECONDS = 0.2
 
 _log = logging.getLogger(__name__)

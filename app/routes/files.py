@@ -8,11 +8,12 @@ from fastapi import APIRouter, Query, Request
 from pydantic import AfterValidator
 from starlette.exceptions import HTTPException
 
-from app import ids, problems, store, texts
+from app import problems, store, texts
 from app.callers import JobReader, JobWriter
 from app.deps import Door, DoorDep
 from app.idempotency import Once, OnceDep
 from app.schemas import File
+from jobs import ids
 from jobs.files import upload_key
 from jobs.tables import FileRow
 from jobs.uploads import Upload

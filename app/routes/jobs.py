@@ -69,6 +69,7 @@ def create_job(
             project_id=caller.project_id,
             max_attempts=door.settings.max_attempts,
             plan=plan,
+            seal=door.seal,
         )
         with door.sessions.begin() as session:
             row = once.run(session, asked, first=partial(create, session), again=partial(get, session))

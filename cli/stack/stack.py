@@ -21,6 +21,12 @@ _WORKER_GRACE_SECONDS = 20.0
 _SERVICE_GRACE_SECONDS = 10.0
 _POLL_SECONDS = 0.2
 _PORT_TRIES = 8
+# Who tries webhooks on one machine has the receiver on it too.
+_WEBHOOKS_TO_HERE = {
+    "PRUNERY_WEBHOOK_HTTP": "true",
+    "PRUNERY_WEBHOOK_PORTS": "[]",
+    "PRUNERY_WEBHOOK_NETWORKS": '["127.0.0.0/8", "::1/128"]',
+}
 
 
 class Stack:
@@ -77,7 +83,7 @@ class Stack:
     @property
     def settings(self) -> dict[str, str]:
         """The `PRUNERY_…` variables of our own processes."""
-        return self.servers.settings() | self._extra_settings
+        return self.servers.settings() | _WEBHOOKS_TO_HERE | self._extra_settings
 
     @property
     def workers(self) -> tuple[str, ...]:
@@ -86,7 +92,7 @@ class Stack:
 
     @property
     def processes(self) -> dict[str, Process]:
-        """Every part by name: postgres, valkey, seaweed, api, relay, worker-1, …"""
+        """Every part by name: postgres, valkey, seaweed, api, relay, webhooks, worker-1, …"""
         return self.servers.processes | self._services
 
     def start(self) -> None:
@@ -104,10 +110,11 @@ class Stack:
         self.servers.start()
         try:
             self._migrate()
-            self._announce("Starting the API, the relay and the workers")
+            self._announce("Starting the API, the relay, the sender of webhooks and the workers")
             for worker in self._workers:
                 self.start_worker(worker)
             self._spawn("relay", ["worker.relay"])
+            self._spawn("webhooks", ["worker.webhooks"])
             self._start_api()
             for worker in self._workers:
                 self.wait_for_worker(worker)

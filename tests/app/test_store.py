@@ -7,7 +7,8 @@ from sqlalchemy import Engine, select, text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, sessionmaker
 
-from app import ids, store
+from app import store
+from jobs import ids
 from jobs.errors import NotFound
 from jobs.specs import JobSpec
 from jobs.tables import DEFAULT_PROJECT, JobRow, Table

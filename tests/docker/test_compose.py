@@ -14,7 +14,7 @@ import yaml
 from jobs.settings import Settings
 from tests.docker import compose
 
-SERVICES = {"migrate", "api", "relay", "worker", "postgres", "broker", "s3"}
+SERVICES = {"migrate", "api", "relay", "webhooks", "worker", "postgres", "broker", "s3"}
 
 
 def test_it_is_valid_compose() -> None:
@@ -92,6 +92,7 @@ def test_only_the_worker_has_the_gpu_and_torch() -> None:
         "migrate": "api",
         "api": "api",
         "relay": "api",
+        "webhooks": "api",
         "worker": "worker",
     }
 
@@ -126,6 +127,7 @@ def test_stopping_waits_longer_than_the_services_take() -> None:
     timeout = compose.command("api")[compose.command("api").index("--timeout-graceful-shutdown") + 1]
     assert _seconds(grace["api"]) > int(timeout)
     assert _seconds(grace["worker"]) > Settings.model_fields["cancel_grace_seconds"].default + 20
+    assert _seconds(grace["webhooks"]) > Settings.model_fields["webhook_timeout_seconds"].default
     # SeaweedFS waits 15 s for its streams.
     assert _seconds(grace["s3"]) > 15
 

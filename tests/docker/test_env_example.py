@@ -1,5 +1,6 @@
 """`.env.example` names every setting with its unit and its default, and starts nothing as it is."""
 
+import json
 import os
 import re
 import subprocess
@@ -55,7 +56,7 @@ def test_the_comment_of_a_setting_says_its_default(name: str) -> None:
         assert "No default." in comment
         assert f"#{name}=" not in LINES
         return
-    shown = {None: "none", (): "[]"}.get(default, str(default))
+    shown = json.dumps(default) if isinstance(default, bool | tuple) else {None: "none"}.get(default, str(default))
     assert re.search(rf"Default: {re.escape(shown)}($|[ ;,])", comment), comment
     # Taking the comment sign away must change nothing.
     assert value == ("" if default is None else shown)
@@ -63,7 +64,13 @@ def test_the_comment_of_a_setting_says_its_default(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", [name for name in SETTINGS if isinstance(default_of(name), int | float) or name.endswith(("_DIR", "_FILE"))]
+    "name",
+    [
+        name
+        for name in SETTINGS
+        if (isinstance(default_of(name), int | float) and not isinstance(default_of(name), bool))
+        or name.endswith(("_DIR", "_FILE"))
+    ],
 )
 def test_the_comment_of_a_quantity_says_its_unit(name: str) -> None:
     expected = {"SECONDS": "seconds", "BYTES": "bytes", "DIR": "path", "FILE": "path"}.get(name.rpartition("_")[2])

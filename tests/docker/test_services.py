@@ -32,7 +32,7 @@ def containers(
 def test_the_services_start_in_their_order_become_healthy_and_stop_when_told(
     containers: dict[str, Container], variables: dict[str, str], port: int
 ) -> None:
-    staying = [containers[name] for name in ("api", "relay", "worker")]
+    staying = [containers[name] for name in ("api", "relay", "webhooks", "worker")]
     assert not any(container.healthy() for container in staying)
     for _ in range(2):  # the second time there is nothing to do
         containers["migrate"].start()
