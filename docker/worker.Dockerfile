@@ -35,4 +35,4 @@ VOLUME /var/lib/prunery
 # Asking Celery instead would cost seconds of processor time beside a running job, and an answer from the broker.
 HEALTHCHECK --interval=15s --timeout=5s --start-period=60s --start-interval=1s --retries=3 \
     CMD ["python", "-m", "worker.pulse"]
-CMD ["celery", "-q", "-A", "worker.main:celery", "worker", "-c", "1", "-P", "prefork", "-Q", "jobs", "--without-mingle", "--without-gossip", "-l", "INFO", "-n", "worker@%h"]
+CMD ["celery", "-q", "-A", "worker.main:celery", "worker", "-P", "solo", "-Q", "jobs", "--without-mingle", "--without-gossip", "-l", "INFO", "-n", "worker@%h"]

@@ -30,7 +30,8 @@ PruneryError
     ├── VerificationFailed      the exported model is not the trained one
     ├── OutOfDisk, OutOfGpuMemory
     ├── StorageUnavailable      object storage or database; may be retried
-    ├── WorkerLost, EngineCrashed   nobody tells why: the worker is gone, or the engine's process
+    ├── DeadlineExceeded, MaxRuntimeExceeded
+    ├── WorkerLost, Stalled, EngineCrashed   nobody tells why: the worker is gone or silent, or the engine's process
     └── SecretUnreadable        what was encrypted cannot be decrypted any more
 
 Each class carries the stable `code` that clients match on, the HTTP `status` that the API answers with, and whether
@@ -266,6 +267,25 @@ class WorkerLost(RunError):
 
     code = "worker_lost"
     retryable = True
+
+
+class Stalled(RunError):
+    """The engine went on living and said nothing, as often as is allowed."""
+
+    code = "stalled"
+    retryable = True
+
+
+class DeadlineExceeded(RunError):
+    """The job did not end before its deadline."""
+
+    code = "deadline_exceeded"
+
+
+class MaxRuntimeExceeded(RunError):
+    """The job was at work for longer than it may."""
+
+    code = "max_runtime_exceeded"
 
 
 class EngineCrashed(RunError):

@@ -62,7 +62,25 @@ class Settings(S3Settings):
     max_attempts: int = Field(3, ge=1, description="How often a job is started before it counts as failed.")
     relay_seconds: float = Field(0.5, gt=0, description="How often the relay looks for messages to send.")
     reap_seconds: float = Field(5.0, gt=0, description="How often the reaper looks for lost jobs.")
-    rering_seconds: float = Field(60.0, gt=0, description="A queued job is announced again after so long.")
+    pull_seconds: float = Field(
+        10.0, gt=0, description="How often an idle worker looks for a job by itself; the doorbell wakes it sooner."
+    )
+    worker_memory_bytes: int | None = Field(
+        None, ge=1, description="What a job may take of this worker; its GPU's memory, else the machine's, if not set."
+    )
+    gpu_class: str | None = Field(None, description="Jobs may ask for a worker of a class; this worker's.")
+    stall_seconds: float = Field(
+        1800.0, gt=0, description="A running job that says nothing for so long is given to another worker."
+    )
+    cancel_patience_seconds: float = Field(
+        120.0, gt=0, description="A job that was cancelled counts as cancelled after so long, whatever its worker does."
+    )
+    pause_patience_seconds: float = Field(
+        900.0, gt=0, description="A job that was paused rests after so long, with the last checkpoint that it has."
+    )
+    max_free_attempts: int = Field(
+        10, ge=0, description="Attempts that do not count, as they ended with their worker and not by the job's fault."
+    )
     pulse_file: Path | None = Field(
         None, description="Touched by a relay or a worker again and again; `python -m worker.pulse` reads it."
     )

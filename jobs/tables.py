@@ -104,7 +104,6 @@ class JobRow(Table):
     lease_expires_at: Mapped[datetime | None]
     heartbeat_at: Mapped[datetime | None]
     heard_at: Mapped[datetime | None]  # when the engine last said anything; a heartbeat is the supervisor's
-    rung_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     queued_at: Mapped[datetime] = mapped_column(server_default=func.now())
@@ -128,7 +127,6 @@ class JobRow(Table):
             postgresql_using="gin",
             postgresql_ops={"name": "gin_trgm_ops", "base_model": "gin_trgm_ops"},
         ),
-        Index("jobs_queued", "rung_at", postgresql_where=_one_of(frozenset({Status.QUEUED}))),
         Index(
             "jobs_claimable", text("priority DESC"), "queued_at", postgresql_where=_one_of(frozenset({Status.QUEUED}))
         ),

@@ -29,7 +29,7 @@ def move(
     if target not in LEASED:
         values |= {"lease_token": None, "lease_owner": None, "lease_expires_at": None}
     if target is Status.QUEUED:
-        values |= {"queued_at": func.now(), "rung_at": func.now(), "phase": None}
+        values |= {"queued_at": func.now(), "phase": None}
     values |= {"finished_at": func.now() if target in FINAL else None}
     row = change(
         session,

@@ -9,17 +9,16 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, func, select
-from sqlalchemy.orm import Session
+from sqlalchemy import ColumnElement, func, or_, select
+from sqlalchemy.orm import Session, aliased
 
 from jobs import transitions
-from jobs.errors import WorkerLost
 from jobs.overrides import overridden
 from jobs.states import LEASED, PHASES, Status
-from jobs.tables import ArtifactRow, AttemptRow, JobRow, Json, OutboxRow
-from worker import failures
+from jobs.tables import ArtifactRow, AttemptRow, JobRow, Json, ProjectRow
+from worker.workers import Worker
 
-BATCH = 100
+CLAIMS = 0x70727565  # of an advisory lock
 DONE = {"percent": 100.0, "eta_seconds": 0.0}
 
 
@@ -49,6 +48,38 @@ class NewArtifact:
     path: str
     bytes: int
     sha256: str
+
+
+def claim_next(session: Session, worker: Worker, lease_seconds: float) -> Claim | None:
+    """Take the waiting job whose turn it is and that fits the worker; None if there is none.
+
+    A higher priority goes first; then whose project has fewer jobs at work; then who has waited longer.
+    """
+    # One claim at a time, so that none is counted on what another is about to change.
+    session.execute(select(func.pg_advisory_xact_lock(CLAIMS)))
+    other = aliased(JobRow)
+    at_work = (
+        select(func.count())
+        .where(other.project_id == JobRow.project_id, other.status.in_(LEASED))
+        .correlate(JobRow)
+        .scalar_subquery()
+    )
+    turn = (
+        select(JobRow.id)
+        .join(ProjectRow, ProjectRow.id == JobRow.project_id)
+        .where(
+            JobRow.status == Status.QUEUED,
+            or_(JobRow.not_before.is_(None), JobRow.not_before <= func.now()),
+            or_(JobRow.needed_bytes.is_(None), JobRow.needed_bytes <= worker.memory_bytes),
+            or_(JobRow.gpu_class.is_(None), JobRow.gpu_class == worker.gpu_class),
+            or_(ProjectRow.max_running.is_(None), at_work < ProjectRow.max_running),
+        )
+        .order_by(JobRow.priority.desc(), at_work, JobRow.queued_at, JobRow.id)
+        .limit(1)
+        .with_for_update(of=JobRow, skip_locked=True)
+    )
+    job_id = session.scalar(turn)
+    return None if job_id is None else claim(session, job_id, worker.id, lease_seconds)
 
 
 def claim(session: Session, job_id: str, owner: str, lease_seconds: float) -> Claim | None:
@@ -165,60 +196,6 @@ def release(session: Session, claim: Claim, reason: str) -> bool:
         free_attempts=JobRow.free_attempts + 1,
     )
     return row is not None or paused(session, claim) or cancelled(session, claim)
-
-
-def reap(session: Session, *, rering_seconds: float) -> int:
-    """Settle the jobs whose lease has run out, and ring again for those that wait unheard.
-
-    Returns:
-        How many jobs were touched. Jobs that another transaction holds are left for the next time.
-    """
-    expired = (
-        select(JobRow)
-        .where(JobRow.status.in_(LEASED), JobRow.lease_expires_at < func.now())
-        .order_by(JobRow.lease_expires_at)
-        .limit(BATCH)
-        .with_for_update(skip_locked=True)
-    )
-    unheard = (
-        select(JobRow)
-        .where(
-            JobRow.status == Status.QUEUED,
-            JobRow.rung_at < func.now() - timedelta(seconds=rering_seconds),
-            ~select(OutboxRow).where(OutboxRow.job_id == JobRow.id).exists(),
-        )
-        .order_by(JobRow.rung_at)
-        .limit(BATCH)
-        .with_for_update(skip_locked=True)
-    )
-    # The second query runs first: a job that is only now put back has its doorbell already.
-    waiting = list(session.scalars(unheard))
-    lost = list(session.scalars(expired))
-    for row in waiting:
-        transitions.change(session, row.id, rung_at=func.now())
-        session.add(OutboxRow(job_id=row.id))
-    for row in lost:
-        _settle_lost(session, row)
-    return len(waiting) + len(lost)
-
-
-def _settle_lost(session: Session, row: JobRow) -> None:
-    data: Json = {"reason": WorkerLost.code, "worker": row.lease_owner, "attempt": row.attempt}
-    if row.status == Status.CANCELLING:
-        transitions.move(session, row.id, Status.CANCELLED, data=data)
-    elif row.status == Status.PAUSING:
-        transitions.move(session, row.id, Status.PAUSED, data=data, max_attempts=JobRow.max_attempts + 1)
-    elif row.attempt < row.max_attempts:
-        transitions.move(session, row.id, Status.QUEUED, data=data, reason=WorkerLost.code)
-    else:
-        lost = WorkerLost(
-            f"The worker stopped answering in each of {row.attempt} attempts.",
-            hint="If the worker's machine ran out of memory, ask for less or give it more.",
-        )
-        error = failures.describe(lost, phase=row.phase)
-        transitions.move(
-            session, row.id, Status.FAILED, data={**data, "error": error}, error=error, reason=WorkerLost.code
-        )
 
 
 def _held(claim: Claim) -> tuple[ColumnElement[bool], ColumnElement[bool]]:

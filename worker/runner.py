@@ -1,8 +1,6 @@
 """One job from its claim to its end: where engine, database and object storage meet."""
 
 import logging
-import os
-import socket
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -18,6 +16,7 @@ from worker.endings import Failure
 from worker.journal import Journal
 from worker.lease import Lease
 from worker.leases import Claim
+from worker.workers import Worker
 
 # -P: a folder of the working directory must not stand in for one of the packages.
 ENGINE = (sys.executable, "-P", "-m", "worker.child")
@@ -26,43 +25,50 @@ _log = logging.getLogger(__name__)
 
 
 class Runner:
-    """Runs jobs, one at a time, from the main thread (see `worker.process`). A doorbell too many costs it little."""
+    """Runs jobs, one at a time, from one thread that outlives them all (see `worker.process`)."""
 
     def __init__(
-        self, settings: Settings, *, command: Sequence[str] = ENGINE, stopping: Callable[[], bool] = lambda: False
+        self,
+        settings: Settings,
+        worker: Worker,
+        *,
+        command: Sequence[str] = ENGINE,
+        stopping: Callable[[], bool] = lambda: False,
     ) -> None:
         """
         Args:
+            worker: Who runs them.
             command: Starts an engine; `--spec FILE --out FOLDER --events-fd N` is appended.
             stopping: Whether this worker is to end.
         """
+        self.worker = worker
+        self.job_id: str | None = None  # what it works on
         self._settings = settings
         self._command = tuple(command)
         self._stopping = stopping
 
-    def run(self, job_id: str) -> None:
-        """Claim the job and bring it to an end; nothing happens if it does not wait for a worker any more."""
-        engine = database.engine(self._settings)
-        try:
-            self._run(database.sessions(engine), job_id)
-        finally:
-            engine.dispose()
-
-    def _run(self, sessions: sessionmaker[Session], job_id: str) -> None:
+    def run_next(self, sessions: sessionmaker[Session]) -> bool:
+        """Take the job whose turn it is and bring it to an end; False if none waits that this worker may have."""
         claimed_at = time.monotonic()
         with sessions.begin() as session:
-            owner = f"{socket.gethostname()}:{os.getpid()}"
-            claim = leases.claim(session, job_id, owner, self._settings.lease_seconds)
+            claim = leases.claim_next(session, self.worker, self._settings.lease_seconds)
         if claim is None:
-            _log.info("%s does not wait for a worker", job_id)
-            return
-        _log.info("%s: attempt %d begins", job_id, claim.attempt)
+            return False
+        self.job_id = claim.job_id
+        try:
+            self._run(sessions, claim, claimed_at)
+        finally:
+            self.job_id = None
+        return True
+
+    def _run(self, sessions: sessionmaker[Session], claim: Claim, claimed_at: float) -> None:
+        _log.info("%s: attempt %d begins", claim.job_id, claim.attempt)
         with Lease(sessions, claim, self._settings, claimed_at=claimed_at) as lease:
             journal = Journal(sessions, claim, lease)
             attempt = Attempt(self._settings, claim, lease, journal, Files(self._settings), self._stopping)
             ending = attempt.run(self._command)
             outcome = _describe(ending) if _settle(sessions, claim, lease, ending) else "lost, nothing written"
-        _log.info("%s: attempt %d ended: %s", job_id, claim.attempt, outcome)
+        _log.info("%s: attempt %d ended: %s", claim.job_id, claim.attempt, outcome)
 
 
 def _settle(sessions: sessionmaker[Session], claim: Claim, lease: Lease, ending: Ending) -> bool:

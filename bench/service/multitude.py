@@ -43,7 +43,7 @@ def _one(connection: "psycopg.Connection[Row]", query: str, *values: str) -> Row
 
 def _job(like: Row, id: str, number: int, count: int) -> Row:
     created: datetime = like["created_at"] - timedelta(seconds=SECONDS_APART * (count - number))
-    times = {"created_at": created, "queued_at": created, "rung_at": like["rung_at"]}
+    times = {"created_at": created, "queued_at": created}
     if number % 50 == 0:
         return like | times | {"id": id}
     status = ("succeeded", "succeeded", "failed", "cancelled")[number % 4]

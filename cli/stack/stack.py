@@ -139,7 +139,7 @@ class Stack:
 
     def start_worker(self, part: str) -> None:
         """Start one of the workers, also again after it ended; `wait_for_worker` waits for it."""
-        options = ("-c", "1", "-P", "prefork", "-Q", "jobs", "--without-mingle", "--without-gossip", "-l", "INFO")
+        options = ("-P", "solo", "-Q", "jobs", "--without-mingle", "--without-gossip", "-l", "INFO")
         self._spawn(part, ["celery", "-q", "-A", "worker.main:celery", "worker", *options, "-n", f"{part}@%h"])
 
     def wait_for_worker(self, part: str) -> None:

@@ -2,17 +2,20 @@
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sqlalchemy.orm import Session, sessionmaker
 
 from app import store, verbs
+from jobs import database
 from jobs.settings import Settings
 from jobs.specs import JobSpec
 from jobs.states import Verb
 from jobs.tables import DEFAULT_PROJECT, EventRow, JobRow
+from worker.runner import Runner
+from worker.workers import Worker
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.service_resource import Bucket
@@ -56,6 +59,16 @@ class Desk:
     def wait_for(self, job_id: str, status: str, seconds: float = 60.0) -> JobRow:
         wait_until(lambda: self.job(job_id).status == status, seconds)
         return self.job(job_id)
+
+
+def work(settings: Settings, command: Sequence[str], stopping: Callable[[], bool] = lambda: False) -> bool:
+    """Be a worker for one job, if there is one."""
+    engine = database.engine(settings)
+    try:
+        runner = Runner(settings, Worker.here(settings), command=command, stopping=stopping)
+        return runner.run_next(database.sessions(engine))
+    finally:
+        engine.dispose()
 
 
 def wait_until(condition: Callable[[], bool], seconds: float = 30.0) -> None:

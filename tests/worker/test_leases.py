@@ -8,15 +8,15 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session, sessionmaker
 
 from app import store, verbs
+from jobs.settings import load
 from jobs.specs import JobSpec
 from jobs.states import Verb
-from jobs.tables import DEFAULT_PROJECT, JobRow
-from worker import leases, outbox
+from jobs.tables import DEFAULT_PROJECT, JobRow, ProjectRow
+from worker import leases, outbox, reaper
 from worker.leases import Claim, NewArtifact
+from worker.workers import Worker
 
 Sessions = sessionmaker[Session]
-
-RERING = 60.0
 
 
 @pytest.fixture
@@ -46,11 +46,6 @@ def claim(sessions: Sessions, job_id: str, lease_seconds: float = 30.0) -> Claim
 def job(sessions: Sessions, job_id: str) -> JobRow:
     with sessions.begin() as session:
         return store.get(session, job_id, project_id=DEFAULT_PROJECT)
-
-
-def reap(sessions: Sessions) -> int:
-    with sessions.begin() as session:
-        return leases.reap(session, rering_seconds=RERING)
 
 
 def events(sessions: Sessions, job_id: str) -> list[tuple[str, dict[str, Any]]]:
@@ -142,7 +137,8 @@ def test_a_job_that_ends_before_it_hears_of_the_cancel_has_succeeded(sessions: S
 
 def test_an_overtaken_worker_can_write_nothing(sessions: Sessions, job_id: str) -> None:
     old = claim(sessions, job_id, lease_seconds=0)
-    assert reap(sessions) == 1
+    with sessions.begin() as session:
+        assert reaper.settle(session, load()) == 1
     assert ring_all(sessions) == [job_id]
     new = claim(sessions, job_id)
     before = job(sessions, job_id)
@@ -158,34 +154,6 @@ def test_an_overtaken_worker_can_write_nothing(sessions: Sessions, job_id: str) 
     assert (after.version, after.last_seq, after.lease_token) == (before.version, before.last_seq, new.token)
     assert after.lease_expires_at == before.lease_expires_at
     assert [kind for kind, _ in events(sessions, job_id)] == ["queued", "running", "queued", "running"]
-
-
-def test_a_lost_job_is_tried_as_often_as_allowed_and_then_fails(sessions: Sessions, job_id: str) -> None:
-    claim(sessions, job_id, lease_seconds=0)
-    assert reap(sessions) == 1
-    assert (job(sessions, job_id).status, job(sessions, job_id).reason) == ("queued", "worker_lost")
-    claim(sessions, job_id, lease_seconds=0)
-    assert reap(sessions) == 1
-    row = job(sessions, job_id)
-    assert (row.status, row.reason, row.attempt) == ("failed", "worker_lost", 2)
-    assert row.error is not None
-    assert (row.error["code"], row.error["retryable"], row.error["phase"]) == ("worker_lost", True, "preparing")
-    assert ring_all(sessions) == [job_id]
-    assert reap(sessions) == 0
-
-
-def test_a_lost_job_that_was_to_be_cancelled_is_cancelled(sessions: Sessions, job_id: str) -> None:
-    claim(sessions, job_id, lease_seconds=0)
-    with sessions.begin() as session:
-        verbs.act(session, job_id, Verb.CANCEL, project_id=DEFAULT_PROJECT)
-    assert reap(sessions) == 1
-    assert job(sessions, job_id).status == "cancelled"
-
-
-def test_a_living_lease_is_left_alone(sessions: Sessions, job_id: str) -> None:
-    claim(sessions, job_id)
-    assert reap(sessions) == 0
-    assert job(sessions, job_id).status == "running"
 
 
 def test_a_released_job_queues_again_without_losing_an_attempt(sessions: Sessions, job_id: str) -> None:
@@ -206,18 +174,6 @@ def test_a_released_job_that_was_to_be_cancelled_is_cancelled(sessions: Sessions
     assert ring_all(sessions) == []
 
 
-def test_a_job_that_waits_unheard_is_rung_for_again_and_once(sessions: Sessions, job_id: str) -> None:
-    assert reap(sessions) == 0
-    with sessions.begin() as session:
-        session.execute(text("UPDATE jobs SET rung_at = now() - interval '61 s'"))
-    assert [reap(sessions), reap(sessions)] == [1, 0]
-    assert ring_all(sessions) == [job_id]
-    with sessions.begin() as session:
-        session.execute(text("UPDATE jobs SET rung_at = now() - interval '61 s'"))
-        verbs.act(session, job_id, Verb.CANCEL, project_id=DEFAULT_PROJECT)
-    assert reap(sessions) == 0
-
-
 def test_two_relays_never_hold_the_same_doorbell(sessions: Sessions, spec: JobSpec) -> None:
     with sessions.begin() as session:
         for _ in range(4):
@@ -226,3 +182,62 @@ def test_two_relays_never_hold_the_same_doorbell(sessions: Sessions, spec: JobSp
         mine = {bell.id for bell in outbox.unsent(first, 2)}
         theirs = {bell.id for bell in outbox.unsent(second, 100)}
     assert (len(mine), len(theirs), mine & theirs) == (2, 2, set())
+
+
+BIG, SMALL = (
+    Worker(id=f"host:1:{size}", host="host", memory_bytes=size, gpu_class=gpu_class)
+    for size, gpu_class in ((80 * 10**9, "h100"), (10**9, None))
+)
+
+
+def claim_next(sessions: Sessions, worker: Worker = BIG) -> str | None:
+    with sessions.begin() as session:
+        claimed = leases.claim_next(session, worker, 30)
+    return claimed and claimed.job_id
+
+
+def submitted(sessions: Sessions, spec: JobSpec, project_id: str = DEFAULT_PROJECT, **changes: Any) -> str:
+    with sessions.begin() as session:
+        asked = JobSpec.model_validate(spec.model_dump() | changes)
+        return store.create(session, asked, project_id=project_id, max_attempts=3).id
+
+
+def test_a_higher_priority_goes_first_and_then_who_came_first(sessions: Sessions, spec: JobSpec) -> None:
+    made = [submitted(sessions, spec, priority=priority) for priority in ("low", "normal", "high", "normal")]
+    assert [claim_next(sessions) for _ in range(5)] == [made[2], made[1], made[3], made[0], None]
+
+
+def test_projects_take_turns(sessions: Sessions, spec: JobSpec) -> None:
+    with sessions.begin() as session:
+        session.add(ProjectRow(id="proj_b", name="b"))
+    first = [submitted(sessions, spec) for _ in range(3)]
+    second = [submitted(sessions, spec, "proj_b") for _ in range(2)]
+    assert [claim_next(sessions) for _ in range(5)] == [first[0], second[0], first[1], second[1], first[2]]
+
+
+def test_a_project_has_no_more_jobs_at_work_than_it_may(sessions: Sessions, spec: JobSpec) -> None:
+    with sessions.begin() as session:
+        session.add(ProjectRow(id="proj_b", name="b", max_running=2))
+    for _ in range(6):
+        submitted(sessions, spec, "proj_b")
+    with ThreadPoolExecutor(6) as pool:
+        won = list(pool.map(lambda _: claim_next(sessions), range(6)))
+    assert sum(job_id is not None for job_id in won) == 2
+
+
+def test_a_job_goes_only_to_a_worker_that_it_fits(sessions: Sessions, spec: JobSpec) -> None:
+    large, special = submitted(sessions, spec), submitted(sessions, spec, gpu_class="h100")
+    with sessions.begin() as session:
+        session.execute(text("UPDATE jobs SET needed_bytes = 40e9 WHERE id = :id"), {"id": large})
+    assert claim_next(sessions, SMALL) is None
+    assert [claim_next(sessions), claim_next(sessions)] == [large, special]
+
+
+def test_a_job_that_rests_is_passed_over(sessions: Sessions, spec: JobSpec) -> None:
+    resting, ready = submitted(sessions, spec), submitted(sessions, spec)
+    with sessions.begin() as session:
+        session.execute(text("UPDATE jobs SET not_before = now() + interval '1 h' WHERE id = :id"), {"id": resting})
+    assert [claim_next(sessions), claim_next(sessions)] == [ready, None]
+    with sessions.begin() as session:
+        session.execute(text("UPDATE jobs SET not_before = now() - interval '1 s' WHERE id = :id"), {"id": resting})
+    assert claim_next(sessions) == resting

@@ -7,12 +7,11 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from jobs.settings import Settings
-from tests.worker.desk import Desk, child, is_running, leftovers, pids, wait_until
+from jobs.settings import Settings, load
+from tests.worker.desk import Desk, child, is_running, leftovers, pids, wait_until, work
 from tests.worker.elsewhere import Elsewhere
 from tests.worker.wire import Wire
-from worker import leases
-from worker.runner import Runner
+from worker import reaper
 
 
 @pytest.fixture
@@ -62,7 +61,7 @@ def test_a_database_that_is_away_for_less_than_the_lease_is_waited_for(
         lambda: time.sleep(3),
         database_wire.mend,
     )
-    Runner(far_database, command=child("succeeds")).run(job_id)
+    work(far_database, child("succeeds"))
     assert (desk.job(job_id).status, desk.job(job_id).attempt) == ("succeeded", 1)
     phases = [event.data["phase"] for event in desk.events(job_id) if event.type == "phase"]
     assert phases == ["pruning", "exporting", "uploading"]
@@ -74,12 +73,12 @@ def test_a_database_that_is_away_for_longer_than_the_lease_loses_the_job(
 ) -> None:
     job_id = desk.submit(started=str(started))
     elsewhere.do(lambda: pids(started, 2), getattr(database_wire, fault))
-    Runner(far_database.model_copy(update={"lease_seconds": 2.0}), command=child("hangs")).run(job_id)
+    work(far_database.model_copy(update={"lease_seconds": 2.0}), child("hangs"))
     assert not any(map(is_running, pids(started, 2)))
 
     def is_reaped() -> bool:
         with desk.sessions.begin() as session:
-            return leases.reap(session, rering_seconds=60) == 1
+            return reaper.settle(session, load()) == 1
 
     # The worker counts its lease from before it asked for it, so it gives up a little earlier than the database.
     wait_until(is_reaped, 5)
@@ -94,7 +93,7 @@ def test_a_storage_that_comes_back_gets_the_model_without_a_second_run(
     elsewhere.do(
         lambda: wait_until(lambda: desk.job(job_id).phase == "uploading"), lambda: time.sleep(1), storage_wire.mend
     )
-    Runner(far_storage, command=child("succeeds")).run(job_id)
+    work(far_storage, child("succeeds"))
     assert desk.job(job_id).status == "succeeded"
     assert len(pids(started, 1)) == 1
 
@@ -102,7 +101,7 @@ def test_a_storage_that_comes_back_gets_the_model_without_a_second_run(
 def test_a_storage_that_stays_away_fails_the_job(far_storage: Settings, storage_wire: Wire, desk: Desk) -> None:
     storage_wire.cut()
     job_id = desk.submit()
-    Runner(far_storage.model_copy(update={"storage_patience_seconds": 1.0}), command=child("succeeds")).run(job_id)
+    work(far_storage.model_copy(update={"storage_patience_seconds": 1.0}), child("succeeds"))
     job = desk.job(job_id)
     assert job.error is not None
     assert (job.status, job.reason, job.error["phase"]) == ("failed", "storage_error", "uploading")
@@ -120,7 +119,7 @@ def test_a_cancel_does_not_wait_for_a_storage_that_hangs(
         lambda: desk.cancel(job_id),
         lambda: asked.append(time.monotonic()),
     )
-    Runner(far_storage, command=child("succeeds")).run(job_id)
+    work(far_storage, child("succeeds"))
     assert time.monotonic() - asked[0] < 10
     assert desk.job(job_id).status == "cancelled"
     assert leftovers(far_storage) == []

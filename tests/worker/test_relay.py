@@ -105,14 +105,13 @@ def test_a_database_that_is_away_does_not_end_the_relay(settings: Settings, desk
 def test_the_process_puts_lost_jobs_back_and_ends_on_term(
     environment: dict[str, str], settings: Settings, desk: Desk
 ) -> None:
-    lost, forgotten = desk.submit(), desk.submit()
+    lost = desk.submit()
     with desk.sessions.begin() as session:
         session.execute(text("DELETE FROM outbox"))
         assert leases.claim(session, lost, "a worker that is gone", 0)
-        session.execute(text("UPDATE jobs SET rung_at = now() - interval '1 hour' WHERE id = :id"), {"id": forgotten})
     variables = {**os.environ, **environment, "PRUNERY_REAP_SECONDS": "0.2"}
     with subprocess.Popen([sys.executable, "-m", "worker.relay"], env=variables) as relay:
-        wait_until(lambda: sorted(rung(settings)) == sorted([lost, forgotten]))
+        wait_until(lambda: rung(settings) == [lost])
         relay.send_signal(signal.SIGTERM)
         assert relay.wait(15) == 0
     assert desk.job(lost).status == "queued"

@@ -12,12 +12,11 @@ import pytest
 from sqlalchemy import select, text
 
 from app import store
-from jobs.settings import Settings
+from jobs.settings import Settings, load
 from jobs.tables import DEFAULT_PROJECT, MetricRow
-from tests.worker.desk import Desk, child, is_running, keys, leftovers, pids, wait_until
+from tests.worker.desk import Desk, child, is_running, keys, leftovers, pids, wait_until, work
 from tests.worker.elsewhere import Elsewhere
-from worker import leases
-from worker.runner import Runner
+from worker import reaper
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.service_resource import Bucket
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
 
 def test_a_job_that_succeeds(quick: Settings, desk: Desk, bucket: "Bucket") -> None:
     job_id = desk.submit()
-    Runner(quick, command=child("succeeds")).run(job_id)
+    work(quick, child("succeeds"))
 
     job = desk.job(job_id)
     assert (job.status, job.attempt, job.phase, job.error, job.lease_token) == ("succeeded", 1, None, None, None)
@@ -68,7 +67,7 @@ def test_a_job_that_succeeds(quick: Settings, desk: Desk, bucket: "Bucket") -> N
 def test_a_doubled_doorbell_starts_nothing(quick: Settings, desk: Desk, started: Path) -> None:
     job_id = desk.submit(started=str(started))
     for _ in range(3):
-        Runner(quick, command=child("succeeds")).run(job_id)
+        work(quick, child("succeeds"))
     assert len(pids(started, 1)) == 1
     assert desk.job(job_id).attempt == 1
 
@@ -85,7 +84,7 @@ def test_a_doubled_doorbell_starts_nothing(quick: Settings, desk: Desk, started:
 )
 def test_a_job_that_fails(way: str, code: str, message: str, quick: Settings, desk: Desk, bucket: "Bucket") -> None:
     job_id = desk.submit(way=way)
-    Runner(quick, command=child("fails")).run(job_id)
+    work(quick, child("fails"))
     job = desk.job(job_id)
     assert job.error is not None
     assert (job.status, job.reason, job.error["code"], job.error["message"]) == ("failed", code, code, message)
@@ -102,7 +101,7 @@ def test_a_job_that_fails(way: str, code: str, message: str, quick: Settings, de
 
 def test_what_no_log_should_hold_does_no_harm(quick: Settings, desk: Desk) -> None:
     job_id = desk.submit()
-    Runner(quick, command=child("is_noisy")).run(job_id)
+    work(quick, child("is_noisy"))
     assert desk.job(job_id).status == "succeeded"
     logs = [event.data for event in desk.events(job_id) if event.type == "log"]
     lines = [line for data in logs if data["level"] == "stderr" for line in data["message"].split("\n")]
@@ -125,7 +124,7 @@ def test_a_cancel_ends_a_stubborn_engine(
     job_id = desk.submit(started=str(started))
     asked: list[float] = []
     elsewhere.do(lambda: pids(started, 2), lambda: desk.cancel(job_id), lambda: asked.append(time.monotonic()))
-    Runner(quick, command=child("hangs")).run(job_id)
+    work(quick, child("hangs"))
     assert time.monotonic() - asked[0] < 10
     assert desk.job(job_id).status == "cancelled"
     statuses = [event.type for event in desk.events(job_id) if event.type not in {"phase", "log"}]
@@ -141,10 +140,10 @@ def test_a_worker_that_is_to_end_gives_its_job_back(
     job_id = desk.submit(started=str(started))
     stopping = threading.Event()
     elsewhere.do(lambda: pids(started, 2), stopping.set)
-    Runner(quick, command=child("hangs"), stopping=stopping.is_set).run(job_id)
+    work(quick, child("hangs"), stopping=stopping.is_set)
     job = desk.job(job_id)
     assert (job.status, job.reason, job.max_attempts - job.attempt) == ("queued", "worker_stopped", 3)
-    Runner(quick, command=child("succeeds")).run(job_id)
+    work(quick, child("succeeds"))
     assert desk.job(job_id).status == "succeeded"
 
 
@@ -156,10 +155,10 @@ def test_an_overtaken_worker_kills_its_engine_and_writes_nothing(
     def overtake() -> None:
         with desk.sessions.begin() as session:
             session.execute(text("UPDATE jobs SET lease_expires_at = now() - interval '1 s'"))
-            assert leases.reap(session, rering_seconds=60) == 1
+            assert reaper.settle(session, load()) == 1
 
     elsewhere.do(lambda: pids(started, 2), overtake)
-    Runner(quick, command=child("hangs")).run(job_id)
+    work(quick, child("hangs"))
     assert (desk.job(job_id).status, desk.job(job_id).reason) == ("queued", "worker_lost")
     assert desk.events(job_id)[-1].type == "queued"
     wait_until(lambda: not any(map(is_running, pids(started, 2))), 5)
@@ -171,14 +170,15 @@ def test_the_next_attempt_removes_what_a_killed_one_left(quick: Settings, desk: 
     abandoned = quick.work_dir / "cjob_other.1"
     (abandoned / "out").mkdir(parents=True)
     (abandoned / ".lock").touch()
-    Runner(quick, command=child("succeeds")).run(desk.submit())
+    desk.submit()
+    work(quick, child("succeeds"))
     assert leftovers(quick) == []
 
 
 def test_a_work_folder_that_cannot_be_used_fails_the_job(quick: Settings, desk: Desk, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     job_id = desk.submit()
-    Runner(quick.model_copy(update={"work_dir": tmp_path / "file"}), command=child("succeeds")).run(job_id)
+    work(quick.model_copy(update={"work_dir": tmp_path / "file"}), child("succeeds"))
     job = desk.job(job_id)
     assert job.error is not None
     assert (job.status, job.error["code"]) == ("failed", "internal")
@@ -196,7 +196,7 @@ def test_a_full_disk_has_a_name(
         pytest.skip("only root can mount a small disk")
     request.addfinalizer(lambda: subprocess.run(["umount", disk], check=True))
     job_id = desk.submit()
-    Runner(quick.model_copy(update={"work_dir": disk}), command=child("fills_the_disk")).run(job_id)
+    work(quick.model_copy(update={"work_dir": disk}), child("fills_the_disk"))
     job = desk.job(job_id)
     assert job.error is not None
     assert (job.status, job.reason, job.error["code"]) == ("failed", "out_of_disk", "out_of_disk")

@@ -1,0 +1,75 @@
+"""The workers as rows: who is there, what a job may take of each, and what each works on. Never commits."""
+
+import os
+import socket
+import subprocess
+from dataclasses import dataclass
+from datetime import timedelta
+from uuid import uuid4
+
+from sqlalchemy import delete, func
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
+
+from jobs.settings import Settings
+from jobs.tables import WorkerRow
+
+FORGOTTEN_AFTER = timedelta(days=1)
+ASK_GPU = ("nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits")
+
+
+@dataclass(frozen=True)
+class Worker:
+    """One worker process. Its id is never used again: who starts under the same name is another."""
+
+    id: str
+    host: str
+    memory_bytes: int  # what a job may take
+    gpu_class: str | None
+
+    @classmethod
+    def here(cls, settings: Settings) -> "Worker":
+        host = socket.gethostname()
+        return cls(
+            f"{host}:{os.getpid()}:{uuid4().hex[:8]}",
+            host,
+            settings.worker_memory_bytes or accelerator_bytes() or _host_bytes(),
+            settings.gpu_class,
+        )
+
+
+def accelerator_bytes() -> int | None:
+    """Memory of the smallest GPU that the driver knows of, or None; no CUDA comes into this process."""
+    try:
+        answer = subprocess.run(ASK_GPU, capture_output=True, text=True, timeout=30, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    sizes = [int(line) for line in answer.stdout.split() if line.isdecimal()]
+    return min(sizes) * 2**20 if sizes else None
+
+
+def seen(session: Session, worker: Worker, job_id: str | None = None) -> None:
+    """Note that the worker is there, and what it works on."""
+    values = {
+        "host": worker.host,
+        "memory_bytes": worker.memory_bytes,
+        "gpu_class": worker.gpu_class,
+        "job_id": job_id,
+        "seen_at": func.now(),
+    }
+    statement = insert(WorkerRow).values(id=worker.id, **values)
+    session.execute(statement.on_conflict_do_update(index_elements=[WorkerRow.id], set_=values))
+
+
+def left(session: Session, worker: Worker) -> None:
+    """Note that the worker is no more."""
+    session.execute(delete(WorkerRow).where(WorkerRow.id == worker.id))
+
+
+def forget(session: Session) -> None:
+    """Drop those that were not seen for long."""
+    session.execute(delete(WorkerRow).where(WorkerRow.seen_at < func.now() - FORGOTTEN_AFTER))
+
+
+def _host_bytes() -> int:
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
