@@ -29,7 +29,7 @@ class Limits:
             return
         is_upload = scope["path"] == UPLOAD_PATH
         limit = self._settings.max_upload_bytes if is_upload else self._settings.max_body_bytes
-        announced = _content_length(scope)
+        announced = content_length(scope)
         received = 0
 
         async def counted() -> Message:
@@ -45,7 +45,8 @@ class Limits:
         await self.app(scope, counted, send)
 
 
-def _content_length(scope: Scope) -> int:
+def content_length(scope: Scope) -> int:
+    """The announced bytes of the body; 0 if they are not known."""
     announced = Headers(scope=scope).get("content-length", "")
     return int(announced) if announced.isdecimal() and len(announced) < 20 else 0
 

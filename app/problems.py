@@ -47,6 +47,9 @@ class Problem(BaseModel):
     retryable: bool = False
     errors: list[FieldError] = []
     allowed: list[str] | None = None
+    quota: str | None = None
+    limit: int | None = None
+    used: int | None = None
 
 
 def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
@@ -78,6 +81,8 @@ def answer(scope: Mapping[str, Any], error: PruneryError) -> JSONResponse:
     match error:
         case errors.StateConflict(allowed=allowed):
             problem.allowed = list(allowed)
+        case errors.QuotaExceeded(quota=quota, limit=limit, used=used):
+            problem.quota, problem.limit, problem.used = quota, limit, used
         case errors.RangeNotSatisfiable(size=size):
             headers["Content-Range"] = f"bytes */{size}"
         case errors.RequestInFlight():

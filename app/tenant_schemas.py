@@ -7,8 +7,10 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstrai
 
 from app.callers import Scope
 from app.keyset import Page
+from app.quotas import Quota
 from app.tables import ApiKeyRow, AuditRow
 from jobs.sources import Spec
+from jobs.states import Status
 from jobs.tables import ProjectRow
 
 PRINTABLE = r"^[^\x00-\x1f\x7f]*$"
@@ -93,7 +95,7 @@ class Limits(Spec):
     max_running: Count | None = Field(None, description="Jobs that run at once; more of them wait.")
     max_queued: Count | None = Field(None, description="Jobs that wait.")
     max_storage_bytes: Bytes | None = Field(None, description="Published models and uploaded files together.")
-    max_upload_bytes: Bytes | None = Field(None, description="Uploaded files.")
+    max_uploaded_bytes: Bytes | None = Field(None, description="Uploaded files.")
 
 
 class NewProject(Limits):
@@ -119,7 +121,7 @@ class Project(BaseModel):
     max_running: int | None
     max_queued: int | None
     max_storage_bytes: int | None
-    max_upload_bytes: int | None
+    max_uploaded_bytes: int | None
     created_at: datetime
 
     @classmethod
@@ -151,6 +153,36 @@ class Me(BaseModel):
     key_id: str | None = Field(description="Null for the key of the environment.")
     key: str = Field(description="Its name.")
     scopes: list[Scope]
+
+
+class QuotaUse(BaseModel):
+    """A limit, or null for none, and what is used of it."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    name: str
+    limit: int | None
+    used: int
+
+
+class QuotaList(BaseModel):
+    """All quotas of the caller's project."""
+
+    object: Literal["list"] = "list"
+    data: list[QuotaUse]
+
+    @classmethod
+    def of(cls, quotas: list[Quota]) -> Self:
+        return cls(data=[QuotaUse.model_validate(quota) for quota in quotas])
+
+
+class Usage(BaseModel):
+    """What the caller's project has, and has used."""
+
+    object: Literal["usage"] = "usage"
+    jobs: dict[Status, int] = Field(description="How many jobs stand so.")
+    uploaded_bytes: int
+    published_bytes: int = Field(description="The same content counts once.")
 
 
 class AuditEntry(BaseModel):

@@ -8,6 +8,7 @@ PruneryError
 │   ├── NotFound                no such job, file or artifact in the caller's project
 │   ├── NameTaken, KeyNotValid, ProjectNotEmpty
 │   ├── InvalidCursor           a list cursor that is not ours
+│   ├── QuotaExceeded           the project has all that it may have
 │   ├── BodyTooLarge            more bytes than the limit
 │   ├── IdempotencyKeyReused, RequestInFlight   sent again, but not the same; not yet answered
 │   ├── VersionMismatch         not as the client knows it
@@ -50,6 +51,7 @@ from jobs.refusals import NameTaken as NameTaken
 from jobs.refusals import NotFound as NotFound
 from jobs.refusals import ProjectNotEmpty as ProjectNotEmpty
 from jobs.refusals import PruneryError as PruneryError
+from jobs.refusals import QuotaExceeded as QuotaExceeded
 from jobs.refusals import RangeNotSatisfiable as RangeNotSatisfiable
 from jobs.refusals import RequestInFlight as RequestInFlight
 from jobs.refusals import RequestRefused as RequestRefused

@@ -102,6 +102,19 @@ class BodyTooLarge(RequestRefused):
     title = "The body is too large"
 
 
+class QuotaExceeded(RequestRefused):
+    """The project has all that it may have."""
+
+    code = "quota_exceeded"
+    status = 429
+    title = "The project has used up its quota"
+    retryable = True
+
+    def __init__(self, detail: str, *, hint: str, quota: str, limit: int, used: int) -> None:
+        super().__init__(detail, hint=hint)
+        self.quota, self.limit, self.used = quota, limit, used
+
+
 class StateConflict(RequestRefused):
     """The job's state does not allow this; `allowed` lists what it does allow."""
 

@@ -46,6 +46,16 @@ class Settings(S3Settings):
 
     max_body_bytes: int = Field(1_048_576, ge=1, description="Largest JSON body, in bytes.")
     max_upload_bytes: int = Field(10 * 2**30, ge=1, description="Largest uploaded file, in bytes.")
+    project_max_running: int | None = Field(
+        None, ge=0, description="Jobs of one project that run at once, unless the project has a limit of its own."
+    )
+    project_max_queued: int | None = Field(None, ge=0, description="Jobs of one project that wait; likewise.")
+    project_max_storage_bytes: int | None = Field(
+        None, ge=0, description="Published models and uploaded files of one project, in bytes; likewise."
+    )
+    project_max_uploaded_bytes: int | None = Field(
+        None, ge=0, description="Uploaded files of one project, in bytes; likewise."
+    )
     local_roots: tuple[Path, ...] = Field(
         (), description="Folders from which jobs may name local models and data; none by default."
     )

@@ -57,7 +57,7 @@ class ProjectRow(Table):
     max_running: Mapped[int | None]  # jobs at once
     max_queued: Mapped[int | None]
     max_storage_bytes: Mapped[int | None] = mapped_column(BigInteger)
-    max_upload_bytes: Mapped[int | None] = mapped_column(BigInteger)
+    max_uploaded_bytes: Mapped[int | None] = mapped_column(BigInteger)
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
 

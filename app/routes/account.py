@@ -1,15 +1,15 @@
-"""What a caller may know of themselves: who they are, and what was done in their project."""
+"""What a caller may know of themselves: who they are, what their project has, and what was done in it."""
 
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
 
-from app import keyset, problems, projects
-from app.callers import Administrator, CallerDep
+from app import keyset, problems, projects, quotas
+from app.callers import Administrator, CallerDep, JobReader
 from app.deps import DoorDep
 from app.keyset import PlaceDep
 from app.tables import AuditRow
-from app.tenant_schemas import AuditLog, Me
+from app.tenant_schemas import AuditLog, Me, QuotaList, Usage
 
 LOG = "/v1/audit_log"
 
@@ -28,6 +28,24 @@ def me(door: DoorDep, caller: CallerDep) -> Me:
         key=caller.key_name,
         scopes=sorted(caller.scopes),
     )
+
+
+@router.get("/v1/quotas", responses=problems.responses())
+def list_quotas(door: DoorDep, caller: JobReader) -> QuotaList:
+    """What the project may have, and has: beyond it, requests are refused with 429 or, for running jobs, wait."""
+    with door.sessions() as session:
+        return QuotaList.of(quotas.of(session, caller.project_id, door.settings))
+
+
+@router.get("/v1/usage", responses=problems.responses())
+def usage(door: DoorDep, caller: JobReader) -> Usage:
+    """How many jobs and bytes the project has."""
+    with door.sessions() as session:
+        return Usage(
+            jobs=quotas.jobs(session, caller.project_id),
+            uploaded_bytes=quotas.uploaded_bytes(session, caller.project_id),
+            published_bytes=quotas.published_bytes(session, caller.project_id),
+        )
 
 
 @router.get(LOG, responses=problems.responses(400, 422))

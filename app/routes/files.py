@@ -1,17 +1,20 @@
 """Uploaded training texts."""
 
 from collections.abc import AsyncIterator, Iterator
+from functools import partial
 from typing import Annotated, Any
 
 from anyio import fail_after, from_thread, to_thread
 from fastapi import APIRouter, Query, Request
 from pydantic import AfterValidator
+from sqlalchemy.orm import Session
 from starlette.exceptions import HTTPException
 
-from app import problems, store, texts
+from app import problems, quotas, store, texts
 from app.callers import JobReader, JobWriter
 from app.deps import Door, DoorDep
 from app.idempotency import Once, OnceDep
+from app.limits import content_length
 from app.schemas import File
 from jobs import ids
 from jobs.files import upload_key
@@ -32,7 +35,7 @@ BODY: dict[str, Any] = {
 }
 
 
-@router.post("", status_code=201, responses=problems.responses(408, 409, 413, 415, 422), openapi_extra=BODY)
+@router.post("", status_code=201, responses=problems.responses(408, 409, 413, 415, 422, 429), openapi_extra=BODY)
 async def upload_file(
     request: Request,
     name: Annotated[str, Query(max_length=1024, examples=["train.jsonl"]), AfterValidator(texts.clean_name)],
@@ -43,6 +46,8 @@ async def upload_file(
     """Store a training text: plain UTF-8, or JSON objects line by line if the name ends in .jsonl."""
     if request.headers.get("content-type", "").startswith("multipart/"):
         raise HTTPException(415, "Send the bytes of the file as the body, not a form (curl -T FILE, not -F).")
+    if once.key is None:  # a repetition needs no room
+        await to_thread.run_sync(_require_room, door, caller.project_id, content_length(request.scope))
     blocks = _blocks(request.stream())
     row = await to_thread.run_sync(_store, door, once, name, blocks, limiter=door.uploads)
     return File.of(row)
@@ -55,10 +60,23 @@ def get_file(file_id: str, door: DoorDep, caller: JobReader) -> File:
         return File.of(store.file(session, file_id, project_id=caller.project_id))
 
 
+def _require_room(door: Door, project_id: str, bytes: int) -> None:
+    """So that a file for which there is no room is not sent for nothing."""
+    with door.sessions() as session:
+        quotas.require_upload(session, project_id, door.settings, bytes)
+
+
 def _store(door: Door, once: Once, name: str, blocks: AsyncIterator[bytes]) -> FileRow:
     """Runs in a thread of its own, and fetches each block from the event loop."""
     file_id, project_id = ids.new("file"), once.project_id
     key = upload_key(file_id, name)
+
+    def add(session: Session) -> FileRow:
+        quotas.require_upload(session, project_id, door.settings, stored.bytes)
+        return store.add_file(
+            session, project_id=project_id, id=file_id, name=name, bytes=stored.bytes, sha256=stored.sha256
+        )
+
     with door.files.upload(key, door.settings.max_upload_bytes) as upload:
         texts.check(name, _sent(upload, blocks))
         stored = upload.finish()
@@ -67,9 +85,7 @@ def _store(door: Door, once: Once, name: str, blocks: AsyncIterator[bytes]) -> F
             row = once.run(
                 session,
                 f"{name}\0{stored.sha256}",
-                first=lambda: store.add_file(
-                    session, project_id=project_id, id=file_id, name=name, bytes=stored.bytes, sha256=stored.sha256
-                ),
+                first=partial(add, session),
                 again=lambda earlier: store.file(session, earlier, project_id=project_id),
             )
     except BaseException:

@@ -7,8 +7,10 @@ from urllib.parse import urlencode
 from anyio import move_on_after, to_thread
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from fastapi.responses import JSONResponse
+from sqlalchemy.orm import Session
 
-from app import changing, estimates, intake, listing, problems, ranges, store
+from app import changing, estimates, intake, listing, problems, quotas, ranges, store
+from app.audit import AuditDep
 from app.callers import JobReader, JobWriter
 from app.changes import Mark
 from app.changing import etag
@@ -41,13 +43,14 @@ LimitDep = Annotated[int, Depends(_limit)]
     status_code=202,
     response_model=Job,
     dependencies=[JSON_ONLY],
-    responses={200: VALIDATED, **problems.responses(400, 409, 413, 415, 422)},
+    responses={200: VALIDATED, **problems.responses(400, 409, 413, 415, 422, 429)},
 )
 def create_job(
     spec: JobBody,
     door: DoorDep,
     caller: JobWriter,
     once: OnceDep,
+    audit: AuditDep,
     response: Response,
     validate_only: Annotated[
         bool, Query(description="Check it and say what it would come to, and store nothing.")
@@ -63,14 +66,20 @@ def create_job(
         row = None if earlier is None else get(session, earlier)
     if row is None:
         plan = intake.check(spec, door, caller.project_id)
-        create = partial(
-            store.create,
-            spec=spec,
-            project_id=caller.project_id,
-            max_attempts=door.settings.max_attempts,
-            plan=plan,
-            seal=door.seal,
-        )
+
+        def create(session: Session) -> JobRow:
+            quotas.require_submission(session, caller.project_id, door.settings)
+            made = store.create(
+                session,
+                spec,
+                project_id=caller.project_id,
+                max_attempts=door.settings.max_attempts,
+                plan=plan,
+                seal=door.seal,
+            )
+            audit.record(session, "job.create", made.id)
+            return made
+
         with door.sessions.begin() as session:
             row = once.run(session, asked, first=partial(create, session), again=partial(get, session))
     response.headers["Location"] = job_url(row.id)

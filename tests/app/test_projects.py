@@ -70,7 +70,7 @@ def test_only_operators_manage_projects(client: TestClient) -> None:
         ({"max_running": -1}, "/max_running"),
         ({"max_queued": 2**31}, "/max_queued"),
         ({"max_storage_bytes": 2**63}, "/max_storage_bytes"),
-        ({"max_upload_bytes": "much"}, "/max_upload_bytes"),
+        ({"max_uploaded_bytes": "much"}, "/max_uploaded_bytes"),
         ({"name": " "}, "/name"),
         ({"maximum": 1}, "/maximum"),
     ],

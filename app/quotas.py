@@ -1,0 +1,132 @@
+"""How much a project may have, and has."""
+
+from dataclasses import dataclass
+
+from sqlalchemy import ColumnElement, func, select
+from sqlalchemy.orm import Session
+
+from jobs import errors
+from jobs.settings import Settings
+from jobs.states import LEASED, Status
+from jobs.tables import ArtifactRow, FileRow, JobRow, ProjectRow
+
+COUNTED = ("max_queued", "max_storage_bytes", "max_uploaded_bytes")  # here; `max_running` is the claim's
+
+
+@dataclass(frozen=True)
+class Quota:
+    """A limit, or none, and what is used of it."""
+
+    name: str
+    limit: int | None
+    used: int
+
+    def require(self, more: int) -> None:
+        """
+        Raises:
+            QuotaExceeded: so much more would be over the limit.
+        """
+        if self.limit is not None and self.used + more > self.limit:
+            raise errors.QuotaExceeded(
+                f"The project has used {self.used} of {self.limit} {self.name}.",
+                hint="Wait, remove something, or ask an operator for more.",
+                quota=self.name,
+                limit=self.limit,
+                used=self.used,
+            )
+
+
+def of(session: Session, project_id: str, settings: Settings) -> list[Quota]:
+    """All quotas of a project."""
+    row = session.get_one(ProjectRow, project_id)
+    files, artifacts = uploaded_bytes(session, project_id), published_bytes(session, project_id)
+    return [
+        Quota("running_jobs", _limit(row, settings, "max_running"), count(session, project_id, running())),
+        Quota("queued_jobs", _limit(row, settings, "max_queued"), count(session, project_id, queued())),
+        Quota("storage_bytes", _limit(row, settings, "max_storage_bytes"), files + artifacts),
+        Quota("uploaded_bytes", _limit(row, settings, "max_uploaded_bytes"), files),
+    ]
+
+
+def require_submission(session: Session, project_id: str, settings: Settings) -> None:
+    """Whether the project may have one more job. Others that ask wait for the end of this transaction.
+
+    Raises:
+        QuotaExceeded: too many jobs wait, or the storage is full.
+    """
+    row = _locked(session, project_id, settings)
+    if (limit := _limit(row, settings, "max_queued")) is not None:
+        Quota("queued_jobs", limit, count(session, project_id, queued())).require(1)
+    if (limit := _limit(row, settings, "max_storage_bytes")) is not None:
+        used = uploaded_bytes(session, project_id) + published_bytes(session, project_id)
+        Quota("storage_bytes", limit, used).require(1)
+
+
+def require_upload(session: Session, project_id: str, settings: Settings, bytes: int) -> None:
+    """Whether the project may have one more file. Others that ask wait for the end of this transaction.
+
+    Raises:
+        QuotaExceeded: there is no room for so many bytes.
+    """
+    row = _locked(session, project_id, settings)
+    uploads = _limit(row, settings, "max_uploaded_bytes")
+    storage = _limit(row, settings, "max_storage_bytes")
+    if uploads is None and storage is None:
+        return
+    used = uploaded_bytes(session, project_id)
+    Quota("uploaded_bytes", uploads, used).require(bytes)
+    if storage is not None:
+        Quota("storage_bytes", storage, used + published_bytes(session, project_id)).require(bytes)
+
+
+def running() -> ColumnElement[bool]:
+    return JobRow.status.in_(LEASED)
+
+
+def queued() -> ColumnElement[bool]:
+    return JobRow.status == Status.QUEUED
+
+
+def count(session: Session, project_id: str, which: ColumnElement[bool]) -> int:
+    """How many such jobs the project has."""
+    return session.scalars(select(func.count()).where(JobRow.project_id == project_id, which)).one()
+
+
+def jobs(session: Session, project_id: str) -> dict[Status, int]:
+    """How many jobs stand in each status."""
+    query = select(JobRow.status, func.count()).where(JobRow.project_id == project_id).group_by(JobRow.status)
+    found = dict(session.execute(query).tuples().all())
+    return {status: found.get(status, 0) for status in Status}
+
+
+def uploaded_bytes(session: Session, project_id: str) -> int:
+    """Of the files that the project has uploaded."""
+    total = func.coalesce(func.sum(FileRow.bytes), 0)
+    return int(session.scalars(select(total).where(FileRow.project_id == project_id)).one())
+
+
+def published_bytes(session: Session, project_id: str) -> int:
+    """Of the files that the project's jobs have published; the same content counts once."""
+    contents = (
+        select(ArtifactRow.sha256, ArtifactRow.bytes)
+        .join(JobRow, JobRow.id == ArtifactRow.job_id)
+        .where(JobRow.project_id == project_id)
+        .distinct()
+        .subquery()
+    )
+    return int(session.scalars(select(func.coalesce(func.sum(contents.c.bytes), 0))).one())
+
+
+def _locked(session: Session, project_id: str, settings: Settings) -> ProjectRow:
+    """The project's row, and if it has limits, the right to count against them alone."""
+    row = session.get_one(ProjectRow, project_id)
+    if any(_limit(row, settings, name) is not None for name in COUNTED):
+        session.refresh(row, with_for_update={"key_share": True})
+    return row
+
+
+def _limit(row: ProjectRow, settings: Settings, name: str) -> int | None:
+    """The project's own limit, or that of the settings."""
+    own: int | None = getattr(row, name)
+    default: int | None = getattr(settings, f"project_{name}")
+    return default if own is None else own
