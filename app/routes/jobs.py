@@ -173,6 +173,7 @@ def change_job(
     patch: PatchBody,
     door: DoorDep,
     caller: JobWriter,
+    audit: AuditDep,
     response: Response,
     if_match: Annotated[str | None, Header(description="Only if the job is still at this ETag.")] = None,
 ) -> Job:
@@ -180,6 +181,7 @@ def change_job(
     intake.refuse_nul(patch.model_dump())
     with door.sessions.begin() as session:
         row = changing.apply(session, job_id, patch, project_id=caller.project_id, if_match=if_match)
+        audit.record(session, "job.change", job_id)
     response.headers["ETag"] = etag(row)
     return Job.of(row)
 

@@ -1,12 +1,17 @@
 """The log of what was done."""
 
+from pathlib import Path
+
 import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DatabaseError
 from sqlalchemy.orm import Session, sessionmaker
 from starlette.testclient import TestClient
 
+from tests.app.conftest import job, write_model
 from tests.app.tenants import KEYS, LOG, PROJECTS, make_key, make_project
+
+JOBS = "/v1/compression/jobs"
 
 
 def entries(client: TestClient, headers: dict[str, str] | None = None, **query: str) -> list[tuple[str, str, str]]:
@@ -37,6 +42,22 @@ def test_each_deed_is_there_with_its_doer_in_the_log_of_whom_it_concerns(client:
     assert (entry["request_id"], entry["key_id"], entry["project_id"]) == ("mine-1", first, other)
     assert entry["data"] == {"name": "own", "scopes": ["jobs:read"]}
     assert entries(client, theirs, target=rotated["id"]) == [("api_key.revoke", rotated["id"], "a key")]
+
+
+def test_what_is_done_to_a_job_is_there(client: TestClient, roots: Path) -> None:
+    text = roots / "a.txt"
+    text.write_text("word " * 200)
+    wanted = job({"source": "local", "path": str(write_model(roots / "m"))}, {"source": "local", "path": str(text)})
+    id = client.post(JOBS, json=wanted).json()["id"]
+    assert client.patch(f"{JOBS}/{id}", json={"name": "b"}).status_code == 200
+    assert client.post(f"{JOBS}/{id}/finish").status_code == 409
+    headers = make_key(client, "jobs:write")
+    assert client.post(f"{JOBS}/{id}/cancel", headers=headers).status_code == 200
+    assert entries(client, target=id) == [
+        ("job.cancel", id, "a key"),
+        ("job.change", id, "environment"),
+        ("job.create", id, "environment"),
+    ]
 
 
 def test_what_was_refused_is_not_in_the_log(client: TestClient) -> None:
