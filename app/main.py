@@ -32,6 +32,7 @@ from app.routes import (
     records,
     streams,
     verbs,
+    webhooks,
 )
 from jobs import errors, logs
 from jobs import settings as environment
@@ -51,6 +52,7 @@ ROUTES = (
     account,
     api_keys,
     projects,
+    webhooks,
     health,
     metrics,
 )

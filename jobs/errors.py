@@ -14,7 +14,7 @@ PruneryError
 │   ├── VersionMismatch         not as the client knows it
 │   ├── StateConflict           the job is not in a state that allows this
 │   ├── RangeNotSatisfiable     bytes beyond the end of an artifact
-│   └── AddressRefused          a webhook's address that we must not call
+│   └── AddressRefused, TooManyEndpoints    of webhooks: an address that we must not call, or one too many
 ├── BaseModelError              the model to compress cannot be used
 │   ├── BaseModelNotFound, BaseModelGated
 │   ├── BaseModelUnavailable    the place it lives did not answer; may be retried
@@ -56,6 +56,7 @@ from jobs.refusals import RangeNotSatisfiable as RangeNotSatisfiable
 from jobs.refusals import RequestInFlight as RequestInFlight
 from jobs.refusals import RequestRefused as RequestRefused
 from jobs.refusals import StateConflict as StateConflict
+from jobs.refusals import TooManyEndpoints as TooManyEndpoints
 from jobs.refusals import Unauthorized as Unauthorized
 from jobs.refusals import VersionMismatch as VersionMismatch
 

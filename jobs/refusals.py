@@ -170,3 +170,11 @@ class AddressRefused(RequestRefused):
     code = "address_refused"
     status = 422
     title = "The address cannot be called"
+
+
+class TooManyEndpoints(RequestRefused):
+    """The project has as many webhook endpoints as it may have."""
+
+    code = "too_many_endpoints"
+    status = 409
+    title = "Too many webhook endpoints"
