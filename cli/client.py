@@ -74,7 +74,7 @@ class Client:
     def upload(self, path: Path, advance: Advance = lambda count: None) -> UploadedFile:
         """Store a training text; `advance` is called with the number of bytes just sent."""
         headers = {"Content-Length": str(path.stat().st_size), "Content-Type": "application/octet-stream"}
-        return self._call(
+        return self.call(
             UploadedFile,
             "POST",
             "/v1/files",
@@ -86,10 +86,10 @@ class Client:
     def create(self, spec: Mapping[str, Any], *, key: str | None = None) -> Job:
         """`key`: of the request; sent again with the same one, it makes no second job."""
         headers = {"Idempotency-Key": key} if key else {}
-        return self._call(Job, "POST", JOBS, json=spec, headers=headers)
+        return self.call(Job, "POST", JOBS, json=spec, headers=headers)
 
     def get(self, job_id: str) -> Job:
-        return self._call(Job, "GET", _job(job_id))
+        return self.call(Job, "GET", _job(job_id))
 
     def list(self, *, status: str | None = None, page_size: int = 100) -> Iterator[Job]:
         """All jobs, the newest first; pages are asked for as they are needed."""
@@ -97,26 +97,26 @@ class Client:
         if status:
             params["status"] = status
         while True:
-            page = self._call(JobPage, "GET", JOBS, params=params)
+            page = self.call(JobPage, "GET", JOBS, params=params)
             yield from page.data
             if not page.has_more or not page.data:
                 return
             params["after"] = page.data[-1].id
 
     def act(self, job_id: str, verb: Verb, body: Mapping[str, Any]) -> Job:
-        return self._call(Job, "POST", f"{_job(job_id)}/{verb}", json=body)
+        return self.call(Job, "POST", f"{_job(job_id)}/{verb}", json=body)
 
     def events(self, job_id: str, *, after: int = 0, page_size: int = 100) -> Iterator[Event]:
         """What has happened since event `after`, up to now."""
         while True:
-            page = self._call(EventPage, "GET", f"{_job(job_id)}/events", params={"after": after, "limit": page_size})
+            page = self.call(EventPage, "GET", f"{_job(job_id)}/events", params={"after": after, "limit": page_size})
             yield from page.data
             if not page.has_more or not page.data:
                 return
             after = page.data[-1].seq
 
     def artifacts(self, job_id: str) -> tuple[Artifact, ...]:
-        return self._call(ArtifactList, "GET", f"{_job(job_id)}/artifacts").data
+        return self.call(ArtifactList, "GET", f"{_job(job_id)}/artifacts").data
 
     @contextmanager
     def artifact(self, job_id: str, path: str, headers: Mapping[str, str]) -> Iterator[httpx2.Response]:
@@ -141,7 +141,13 @@ class Client:
             finally:
                 response.close()
 
-    def _call(self, answer: type[Answer], method: str, path: str, **request: Any) -> Answer:
+    def delete(self, path: str) -> None:
+        with _transport_errors(self.url):
+            response = self._http.delete(path)
+        _checked(response)
+
+    def call(self, answer: type[Answer], method: str, path: str, **request: Any) -> Answer:
+        """Ask for something that is answered with JSON."""
         with _transport_errors(self.url):
             response = self._http.request(method, path, **request)
         _checked(response)

@@ -128,3 +128,53 @@ class ArtifactList(Resource):
     """All files of a job."""
 
     data: tuple[Artifact, ...]
+
+
+class WebhookEndpoint(Resource):
+    """An address that is told what happens to jobs."""
+
+    id: str
+    url: str
+    events: tuple[str, ...]
+    failing_since: datetime | None = None
+    disabled_at: datetime | None = None
+    disabled_reason: str | None = None
+    secret: str | None = None  # only when it is made
+
+
+class WebhookAttempt(Resource):
+    """What came of one attempt to deliver a message."""
+
+    status_code: int | None
+    seconds: float
+    error: str | None = None
+
+    @property
+    def ok(self) -> bool:
+        return self.status_code is not None and 200 <= self.status_code < 300
+
+
+class WebhookDelivery(Resource):
+    """A message for an endpoint; its log is there when it is asked for alone."""
+
+    id: str
+    type: str
+    status: str
+    attempts: int
+    job_id: str | None = None
+    created_at: datetime
+    log: tuple[WebhookAttempt, ...] = ()
+
+
+class WebhookEndpointPage(Resource):
+    """A part of a list of endpoints."""
+
+    data: tuple[WebhookEndpoint, ...]
+    has_more: bool = False
+
+
+class WebhookDeliveryPage(Resource):
+    """A part of a list of messages."""
+
+    data: tuple[WebhookDelivery, ...]
+    has_more: bool = False
