@@ -25,6 +25,7 @@ SILENT_SECONDS = 60.0
 NEEDED = ("database", "object storage")
 SEEN = {
     "relay": "queued jobs are not announced, and lost ones not put back",
+    "webhooks": "nobody is told what happens to jobs",
 }
 
 logger = logging.getLogger(__name__)

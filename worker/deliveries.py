@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from jobs import webhooks
+from jobs import meters, webhooks
 from jobs.webhook_tables import WebhookAttemptRow, WebhookDeliveryRow, WebhookEndpointRow
 
 # Seconds from one attempt to the next; about three days in all.
@@ -48,6 +48,12 @@ class Answer:
     @property
     def ok(self) -> bool:
         return self.status is not None and 200 <= self.status < 300
+
+    @property
+    def outcome(self) -> str:
+        if self.status is None:
+            return "unreachable"
+        return "delivered" if self.ok else "refused"
 
 
 def take(session: Session, busy: Collection[str]) -> Message | None:
@@ -99,6 +105,7 @@ def settle(session: Session, message: Message, answer: Answer) -> None:
             response=answer.body,
         )
     )
+    meters.count(session, meters.DELIVERIES, outcome=answer.outcome)
     now = session.scalars(select(func.clock_timestamp())).one()
     if answer.ok:
         endpoint.failing_since = None

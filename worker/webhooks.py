@@ -1,5 +1,6 @@
 """Sends what webhooks have to tell: `python -m worker.webhooks`. Any number of these processes may run at once."""
 
+import contextlib
 import logging
 import signal
 import threading
@@ -8,7 +9,7 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from types import FrameType
 
-from jobs import database, logs
+from jobs import database, logs, meters
 from jobs.egress import Egress
 from jobs.errors import SecretUnreadable
 from jobs.sealing import Seal
@@ -19,6 +20,7 @@ from worker.post import Post, Resolve, resolve
 
 # A receiver that is slow must not hold up the others.
 MOST_TO_ONE_ENDPOINT = 2
+SEEN_SECONDS = 5.0
 
 _log = logging.getLogger(__name__)
 
@@ -36,12 +38,14 @@ class Sender:
         self._under_way: Counter[str] = Counter()  # by endpoint
         self._lock = threading.Lock()
         self._silent = False
+        self._show_at = time.monotonic()
 
     def run(self, stop: threading.Event) -> None:
         """Until `stop` is set and what was begun has ended."""
         with ThreadPoolExecutor(self._settings.webhook_senders) as pool:
             while not stop.is_set():
                 pulse.beat(self._settings.pulse_file)
+                self._show_life()
                 if not self._free.acquire(timeout=self._settings.webhook_seconds):
                     continue
                 message = self._take()
@@ -51,6 +55,13 @@ class Sender:
                 else:
                     pool.submit(self._deliver, message)
         self._engine.dispose()
+
+    def _show_life(self) -> None:
+        if time.monotonic() < self._show_at:
+            return
+        self._show_at = time.monotonic() + SEEN_SECONDS
+        with contextlib.suppress(*database.OUTAGES), self._sessions.begin() as session:  # told of by the next `_take`
+            meters.seen(session, "webhooks")
 
     def _take(self) -> Message | None:
         with self._lock:

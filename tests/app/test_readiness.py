@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from starlette.testclient import TestClient
 
 from app.main import create_app
-from app.readiness import PATIENCE_SECONDS
+from app.readiness import PATIENCE_SECONDS, SEEN
 from jobs import meters
 from jobs.settings import Settings
 from tests.worker.wire import Wire
@@ -56,7 +56,8 @@ def client(wires: Wires) -> Iterator[TestClient]:
 def everybody(sessions: sessionmaker[Session]) -> None:
     """As if all parts were at work."""
     with sessions.begin() as session:
-        meters.seen(session, "relay")
+        for part in SEEN:
+            meters.seen(session, part)
 
 
 def ask(client: TestClient) -> tuple[int, dict[str, Any]]:
@@ -100,10 +101,11 @@ def test_without_the_database_or_storage_it_is_not_ready_and_says_so_at_once(
 
 def test_a_relay_that_is_not_at_work_is_missed(client: TestClient, sessions: sessionmaker[Session]) -> None:
     status, body = ask(client)
-    assert (status, body["degraded"]) == (200, ["relay"])
+    assert (status, body["degraded"]) == (200, sorted(SEEN))
     assert "never at work" in body["details"]["relay"]
     with sessions.begin() as session:
-        meters.seen(session, "relay")
+        for part in SEEN:
+            meters.seen(session, part)
     assert ask(client)[1]["status"] == "ok"
     with sessions.begin() as session:
         session.execute(text("UPDATE meters SET value = value - 3600"))

@@ -20,6 +20,7 @@ from pydantic import SecretStr
 from sqlalchemy import func, select, text, update
 from standardwebhooks import Webhook, WebhookVerificationError
 
+from jobs.meters import MeterRow
 from jobs.sealing import Seal
 from jobs.settings import Settings
 from jobs.tables import DEFAULT_PROJECT
@@ -134,6 +135,10 @@ def test_a_job_s_way_is_told_signed_and_in_both_conventions(
     assert messages["succeeded"]["status"] == "succeeded"
     assert messages["phase_changed"]["phase"] == "pruning"
     assert {row.status for row in rows(desk)} == {"delivered"}
+    with desk.sessions() as session:
+        counted = dict(session.execute(select(MeterRow.labels, MeterRow.value)).all())  # type: ignore[arg-type]
+    assert counted['{"outcome": "delivered"}'] == 4
+    assert '{"part": "webhooks"}' in counted
     assert {attempt.status_code for attempt in attempts(desk)} == {204}
 
 
