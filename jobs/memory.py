@@ -1,8 +1,9 @@
 """How much memory a job needs, reckoned from the model's shape and the job's words before anything is loaded.
 
 Sizes are bytes. The tokens of a forward pass hold, in each block, what the backward pass will ask for: the inputs of
-the adapters (and their dropout masks), queries, keys, values and answers of the attention, three FFN activations, and
-the residual stream in front of two norms. `docs/memory.md` holds these figures against measured ones.
+the adapters (and their dropout masks), queries, keys, values and answers of the attention, three FFN activations, the
+residual stream in front of two norms and, if those learn, in float32 what they normalised. `docs/memory.md` holds these
+figures against measured ones.
 
 Legend: H hidden channels, Q query and K key or value channels, F FFN channels, V words, N tokens.
 """
@@ -18,7 +19,7 @@ PROCESS = 600_000_000
 
 BYTES_PER_WEIGHT = {"int8": 1 + 4 / QUANTISED_BLOCK, "nf4": 0.5 + 4 / QUANTISED_BLOCK}
 BYTES_PER_FACTOR = 16
-"""A LoRA weight in float32 with its gradient and two moments."""
+"""A LoRA weight, or a gain of a norm, in float32 with its gradient and two moments."""
 
 BYTES_PER_LOGIT = 16
 """A logit in the model's dtype, in float32, its log-likelihood, and the gradients of both."""
@@ -89,7 +90,7 @@ def estimate(shape: ModelShape, spec: JobSpec, *, accelerator: bool, processes: 
     compared = shape.parameters if accelerator else shape.parameters + kept
     return Estimate(
         weights=round(outside * held + shape.block_parameters * BYTES_PER_WEIGHT.get(train.base_precision, held)),
-        adapters=BYTES_PER_FACTOR * _factors(shape, method.lora.rank),
+        adapters=BYTES_PER_FACTOR * (_factors(shape, method.lora.rank) + (_gains(shape) if method.lora.norms else 0)),
         activations=_activations(shape, method, tokens, held=held, flowing=flowing),
         logits=tokens * shape.vocab * BYTES_PER_LOGIT,
         teacher=_teacher(shape, tokens, held) if method.distillation.mode == "online" else 0,
@@ -114,6 +115,11 @@ def _factors(shape: ModelShape, rank: int) -> int:
     return shape.layers * rank * (2 * (hidden + query) + 2 * (hidden + key) + 3 * (hidden + shape.ffn))
 
 
+def _gains(shape: ModelShape) -> int:
+    """What the norms learn, the last one's included."""
+    return shape.layers * shape.norms + shape.hidden
+
+
 def _activations(shape: ModelShape, method: LoraPruneSpec, tokens: int, *, held: int, flowing: int) -> int:
     hidden, query, key = shape.hidden, shape.heads * shape.head_dim, shape.kv_heads * shape.head_dim
     masks = 1 if method.lora.dropout > 0 else 0
@@ -121,7 +127,8 @@ def _activations(shape: ModelShape, method: LoraPruneSpec, tokens: int, *, held:
     attention = flowing * (2 * query + 2 * key)
     ffn = flowing * 3 * shape.ffn
     stream = held * hidden
-    one_block = tokens * (adapters + attention + ffn + 2 * stream) + _casts(shape, method.train, held, flowing)
+    norms = 4 * shape.norms if method.lora.norms else 0
+    one_block = tokens * (adapters + attention + ffn + 2 * stream + norms) + _casts(shape, method.train, held, flowing)
     if method.train.gradient_checkpointing:
         return shape.layers * tokens * stream + one_block
     return shape.layers * one_block

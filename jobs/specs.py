@@ -14,11 +14,12 @@ UnitKind = Literal["attention_heads", "mlp_channels"]
 
 
 class LoraSpec(Spec):
-    """The low-rank adapters on all seven projections of each block."""
+    """The low-rank adapters on all seven projections of each block, and what learns beside them."""
 
     rank: int = Field(8, ge=1, le=512)
     alpha: float = Field(16.0, gt=0)
     dropout: float = Field(0.0, ge=0, lt=1)
+    norms: bool = Field(True, description="The gains (and shifts) of all norms learn too.")
 
 
 class TrainSpec(Spec):

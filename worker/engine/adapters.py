@@ -1,4 +1,4 @@
-"""LoRA on every linear layer of every block, through peft: attached, read out for scoring, merged."""
+"""LoRA on every linear layer of every block, and norms that learn, through peft: attached, scored by, merged."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -8,6 +8,7 @@ from typing import Literal
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from peft.tuners.lora import Linear as LoraLinear
+from peft.utils import ModulesToSaveWrapper
 from torch import Tensor, nn
 from transformers import PreTrainedModel, set_seed
 from transformers.pytorch_utils import Conv1D
@@ -19,6 +20,7 @@ from worker.engine.architectures import Family, Member
 from worker.engine.quantised import QuantisedLinear
 
 ADAPTER = "default"
+_LEARNING = f".modules_to_save.{ADAPTER}."
 
 
 @dataclass(frozen=True)
@@ -54,20 +56,58 @@ class Adapted:
 
 
 def attach(model: PreTrainedModel, family: Family, spec: LoraSpec, *, seed: int) -> PeftModel:
-    """Freeze the model and give each linear layer its factors, in place; A is random, B zero: nothing changes yet."""
+    """Freeze the model and give each linear layer its factors, in place; A is random, B zero: nothing changes yet.
+
+    With `spec.norms` copies of the norms, in float32, stand in for them and learn.
+    """
     set_seed(seed)
     config = LoraConfig(
         r=spec.rank,
         lora_alpha=spec.alpha,  # type: ignore[arg-type]  # peft takes floats too
         lora_dropout=spec.dropout,
         target_modules=list(family.linear),
+        modules_to_save=norms(model) if spec.norms else None,
         fan_in_fan_out=family.transposed,
         bias="none",
         task_type="CAUSAL_LM",
     )
     adapted = get_peft_model(model, config)
     assert isinstance(adapted, PeftModel)
+    for module in adapted.modules():
+        if isinstance(module, ModulesToSaveWrapper):
+            _compute_precisely(module)
     return adapted
+
+
+def detach(adapted: PeftModel) -> PreTrainedModel:
+    """The bare model as it was before `attach`; what was learned is lost."""
+    adapted.delete_adapter(ADAPTER)  # else peft leaves the learned norms in the place of the model's own
+    bare: PreTrainedModel = adapted.unload()
+    return bare
+
+
+def norms(model: nn.Module) -> list[str]:
+    """The paths of all norms: what holds a vector of gains, where linear layers and embeddings hold matrices."""
+    return [
+        path
+        for path, module in model.named_modules()
+        if isinstance(gains := getattr(module, "weight", None), nn.Parameter) and gains.dim() == 1
+    ]
+
+
+def _compute_precisely(norm: ModulesToSaveWrapper) -> None:
+    """Have the copy hold float32, where small steps are not rounded away, and answer in the dtype it was asked in."""
+    learning = norm.modules_to_save[ADAPTER].float()
+
+    def enter(_: nn.Module, given: tuple[Tensor]) -> tuple[Tensor]:
+        (hidden,) = given
+        return (hidden.to(torch.promote_types(hidden.dtype, torch.float32)),)
+
+    def leave(_: nn.Module, given: tuple[Tensor], answer: Tensor) -> Tensor:
+        return answer.to(given[0].dtype)
+
+    learning.register_forward_pre_hook(enter)
+    norm.register_forward_hook(leave)
 
 
 def read(block: nn.Module, member: Member) -> Adapted:
@@ -139,14 +179,15 @@ def add_to_frozen(block: nn.Module, member: Member, change: Tensor) -> None:
 
 
 def merged_state(model: PreTrainedModel, family: Family) -> dict[str, Tensor]:
-    """The state dict of the bare model, on the CPU, with its factors merged in float32: W + s·BA.
+    """The state dict of the bare model, on the CPU, with its factors merged in float32 (W + s·BA) and its norms as they
+    have become.
 
-    Tensors without factors keep their dtype; where they lie on the CPU already they are not copied.
+    Tensors that did not learn keep their dtype; where they lie on the CPU already they are not copied.
     """
     state = {
-        name.replace(".base_layer.", "."): tensor.cpu()
+        name.replace(".base_layer.", ".").replace(_LEARNING, "."): tensor.cpu()
         for name, tensor in model.state_dict().items()
-        if ".lora_" not in name and not name.endswith(quantised.STORED)
+        if ".lora_" not in name and ".original_module." not in name and not name.endswith(quantised.STORED)
     }
     for index, block in enumerate(family.layers(model)):
         for path in family.linear:

@@ -10,18 +10,17 @@ def adamw(model: nn.Module, spec: TrainSpec) -> AdamW:
     """Over all that learns in `model`, the B factors at `spec.b_factor_rate` times the learning rate.
 
     B starts at zero and A is large from the start, so that at one rate for both, what is learned moves too slowly; the
-    wider the model, the more so. Source: LoRA+, Hayou et al. 2024, arXiv:2402.12354.
+    wider the model, the more so. Source: LoRA+, Hayou et al. 2024, arXiv:2402.12354. What norms learn is never decayed:
+    zero is no gain to shrink to.
     """
-    b_factors = [parameter for name, parameter in model.named_parameters() if _learns(parameter) and ".lora_B." in name]
-    others = [
-        parameter for name, parameter in model.named_parameters() if _learns(parameter) and ".lora_B." not in name
-    ]
+    learning = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
+    norms = [parameter for _, parameter in learning if parameter.dim() == 1]
+    a_factors, b_factors = (
+        [parameter for name, parameter in learning if f".{factor}." in name] for factor in ("lora_A", "lora_B")
+    )
     groups = [
-        {"params": others, "lr": spec.learning_rate},
+        {"params": a_factors, "lr": spec.learning_rate},
         {"params": b_factors, "lr": spec.learning_rate * spec.b_factor_rate},
+        {"params": norms, "lr": spec.learning_rate, "weight_decay": 0.0},
     ]
     return AdamW(groups, weight_decay=spec.weight_decay, fused=True)
-
-
-def _learns(parameter: nn.Parameter) -> bool:
-    return parameter.requires_grad

@@ -211,7 +211,7 @@ def _reference(job: Job, model: PreTrainedModel) -> tuple[Finetuned | None, PreT
         job.reporter.held_out("dense_finetuned", perplexity)
         finetuned = Finetuned(perplexity=perplexity, dtype=str(job.dtype).removeprefix("torch."))
     job.story.keep("finetuned", finetuned.model_dump())
-    return finetuned, adapted.unload()
+    return finetuned, adapters.detach(adapted)
 
 
 def _task(job: Job, model: PreTrainedModel, probe_BT: Tensor) -> Task:

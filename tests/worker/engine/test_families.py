@@ -31,7 +31,7 @@ def test_words_left_out_mean_what_the_class_reads_into_them(name: str) -> None:
 
 
 def adapted(name: str, layers: int) -> tuple[PreTrainedModel, ModelShape]:
-    """A random model with adapters that do something."""
+    """A random model with adapters that do something, and norms that have learned."""
     fields: dict[str, Any] = {"model_type": name, FAMILIES[name].layers: layers}
     if name in WINDOWED:
         fields |= {"use_sliding_window": True, "sliding_window": 8, "layer_types": TYPES[:layers]}
@@ -43,6 +43,8 @@ def adapted(name: str, layers: int) -> tuple[PreTrainedModel, ModelShape]:
     for parameter_name, parameter in model.named_parameters():
         if "lora_B" in parameter_name:
             torch.nn.init.normal_(parameter, std=0.1)
+        elif parameter.requires_grad and parameter.dim() == 1:
+            parameter.data += 0.2 * torch.rand_like(parameter)
     return model.eval(), shape
 
 

@@ -17,11 +17,14 @@ def test_everything_that_learns_is_in_one_group() -> None:
     adapted = adapters.attach(model, family(shape), LoraSpec(), seed=0)
     found = optimizer.adamw(adapted, TrainSpec(learning_rate=1e-3, b_factor_rate=8, weight_decay=0.1))
     names = {parameter: name for name, parameter in adapted.named_parameters() if parameter.requires_grad}
-    others, b_factors = ({names[parameter] for parameter in group["params"]} for group in found.param_groups)
-    assert others | b_factors == set(names.values())
+    a_factors, b_factors, norms = ({names[parameter] for parameter in group["params"]} for group in found.param_groups)
+    assert a_factors == {name for name in names.values() if ".lora_A." in name}
     assert b_factors == {name for name in names.values() if ".lora_B." in name}
-    assert [group["lr"] for group in found.param_groups] == [1e-3, pytest.approx(8e-3)]
-    assert [group["weight_decay"] for group in found.param_groups] == [0.1, 0.1]
+    assert norms == set(names.values()) - a_factors - b_factors
+    assert all("norm" in name for name in norms)
+    assert len(norms) == 2 * shape.layers + 1
+    assert [group["lr"] for group in found.param_groups] == [1e-3, pytest.approx(8e-3), 1e-3]
+    assert [group["weight_decay"] for group in found.param_groups] == [0.1, 0.1, 0.0]
 
 
 def test_the_first_step_moves_the_b_factors_so_many_times_as_far(small_model: Path, tmp_path: Path) -> None:

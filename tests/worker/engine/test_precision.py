@@ -1,4 +1,4 @@
-"""A bfloat16 model with float32 adapters: what trains, is cut and is merged keeps its bits."""
+"""A bfloat16 model with float32 adapters and norms: what trains, is cut and is merged keeps its bits."""
 
 import torch
 
@@ -33,4 +33,10 @@ def test_adapters_moments_cuts_and_merges_stay_in_float32() -> None:
             merged = state[f"{fam.blocks}.{block}.{member.path}.weight"]
             assert merged.dtype == torch.float32
             assert not torch.equal(merged, merged.bfloat16().float()), "the factors' low bits are there"
+    for path in ("model.norm", "model.layers.1.input_layernorm"):
+        gains = state[f"{path}.weight"]
+        assert gains.dtype == torch.float32
+        assert not torch.equal(gains, gains.bfloat16().float()), "small steps are not rounded away"
+    with torch.no_grad():
+        assert model(input_ids=ids_BT, labels=ids_BT).logits.dtype == torch.bfloat16  # without mixed precision too
     assert verification.exact_answers(model, ids_BT).dtype == torch.float64
