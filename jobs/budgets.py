@@ -27,6 +27,14 @@ class BudgetSpec(Spec):
         0.5, ge=0, le=1, description="adaptive: how much more than the mean the least important layer gives."
     )
     min_fraction: float = Field(0.0, ge=0, lt=1, description="Part of its units that every layer keeps at least.")
+    heads_share: float = Field(
+        0.5,
+        ge=0,
+        le=1,
+        description="Where little goes, the part of its KV groups that a layer gives, against the part of all its "
+        "parameters; 1: both go in proportion. The more goes the nearer both come to each other. Not for `global`, whose "
+        "scores decide.",
+    )
     tensor_parallel: int = Field(
         1, ge=1, le=64, description="The widths that are written can be split evenly over so many devices."
     )

@@ -155,6 +155,7 @@ def _share(left: ModelShape, rest: float, method: LoraPruneSpec, floor: Widths, 
         round_ffn_to=method.ffn_multiple,
         floor=floor,
         tensor_parallel=method.budget.tensor_parallel,
+        heads_share=method.budget.heads_share,
         at_least=at_least,
         all_may_stay=method.layers_to_remove > 0,
     )

@@ -83,6 +83,7 @@ class Rules:
     round_ffn_to: int
     floor: Widths = Widths(1, 1)
     tensor_parallel: int = 1
+    heads_share: float = 1.0
     at_least: bool = False  # remove what is asked or a little more, never less
     all_may_stay: bool = False  # where whole layers give too
 
@@ -101,8 +102,8 @@ class Rules:
 def uniform(shape: ModelShape, target: float, rules: Rules) -> Widths:
     """The widths that, kept by every layer, come closest to removing `target` of the block parameters.
 
-    KV groups go in proportion; FFN channels are the fine dial that then meets the target, in multiples of
-    `round_ffn_to`. The answer is off by at most half a step of the finest dial, a step being `round_ffn_to` channels
+    KV groups give their part (`groups_part`), as nearly as they can; FFN channels are the fine dial that then meets the
+    target, in multiples of `round_ffn_to`. The answer is off by at most half a step of the finest dial, a step being `round_ffn_to` channels
     of every layer (or, without channels in scope, one KV group of every layer), and never by more than `MAX_DEVIATION`;
     where nothing less than the target will do, it is a whole step above at most.
 
@@ -118,7 +119,7 @@ def uniform(shape: ModelShape, target: float, rules: Rules) -> Widths:
         return removed(shape, alike(shape, option)) - wanted
 
     nearest: list[Widths] = []
-    for groups in _group_choices(shape, target, rules.scope):
+    for groups in _group_choices(shape, target, rules):
         rest = wanted - removed(shape, alike(shape, Widths(groups, shape.ffn)))
         choices = [Widths(groups, ffn) for ffn in _ffn_choices(shape, rest, rules)]
         options = [option for option in choices if rules.allow(shape, option)]
@@ -144,12 +145,21 @@ def between(shape: ModelShape, final: Widths, fraction: float, *, round_ffn_to: 
     )
 
 
-def _group_choices(shape: ModelShape, target: float, scope: Collection[UnitKind]) -> list[int]:
-    """KV groups to keep, the proportional number first."""
-    if "attention_heads" not in scope:
+def groups_part(part: float, heads_share: float) -> float:
+    """The part of its KV groups that a layer gives when it gives `part` of its parameters.
+
+    While little goes it is `heads_share` times that part; the more goes the closer it comes to the part itself, so that
+    neither kind is ever used up before the other.
+    """
+    return part * (heads_share + (1 - heads_share) * part)
+
+
+def _group_choices(shape: ModelShape, target: float, rules: Rules) -> list[int]:
+    """KV groups to keep, the number that is nearest to their share first."""
+    if "attention_heads" not in rules.scope:
         return [shape.kv_heads]
-    proportional = shape.kv_heads * (1 - target)
-    return sorted(range(1, shape.kv_heads + 1), key=lambda groups: (abs(groups - proportional), -groups))
+    share = shape.kv_heads * (1 - groups_part(target, rules.heads_share))
+    return sorted(range(1, shape.kv_heads + 1), key=lambda groups: (abs(groups - share), -groups))
 
 
 def _ffn_choices(shape: ModelShape, wanted: float, rules: Rules) -> list[int]:

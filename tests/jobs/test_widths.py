@@ -99,22 +99,24 @@ def test_layers_may_differ_and_go(shape: ModelShape, data: st.DataObject) -> Non
     target=st.floats(0.001, 0.899),
     scope=st.sampled_from(SCOPES),
     multiple=st.sampled_from([1, 2, 8, 64, 100]),
+    heads_share=st.sampled_from([0, 0.5, 1]),
 )
 def test_a_plan_is_within_the_tolerance_or_there_is_none(
-    shape: ModelShape, target: float, scope: tuple[UnitKind, ...], multiple: int
+    shape: ModelShape, target: float, scope: tuple[UnitKind, ...], multiple: int, heads_share: float
 ) -> None:
+    rules = Rules(scope=scope, round_ffn_to=multiple, heads_share=heads_share)
     step = shape.layers * (multiple * shape.ffn_channel_cost if "mlp_channels" in scope else shape.kv_group_cost)
     wanted = target * shape.block_parameters
     tolerance = min(step / 2, widths.MAX_DEVIATION * shape.block_parameters)
     allowed = [kept for kept in choices(shape, scope, multiple) if abs(removed(shape, kept) - wanted) <= tolerance]
     if not allowed:
         with pytest.raises(errors.TargetUnreachable, match=f"{target:.4f}"):
-            widths.uniform(shape, target, Rules(scope=scope, round_ffn_to=multiple))
+            widths.uniform(shape, target, rules)
         return
-    kept = widths.uniform(shape, target, Rules(scope=scope, round_ffn_to=multiple))
+    kept = widths.uniform(shape, target, rules)
     assert kept in allowed
     # No other allowed choice takes heads closer to their share, and none of as many heads comes closer to the target.
-    share = shape.kv_heads * (1 - target)
+    share = shape.kv_heads * (1 - target * (heads_share + (1 - heads_share) * target))
     assert abs(kept.kv_groups - share) == min(abs(other.kv_groups - share) for other in allowed)
     same_heads = [other for other in allowed if other.kv_groups == kept.kv_groups]
     distance = {other: abs(removed(shape, other) - wanted) for other in same_heads}
@@ -136,6 +138,12 @@ def _holds(shape: ModelShape, heads: int) -> bool:
     if shape.head_counts == "fixed":
         return heads == shape.heads
     return shape.head_counts == "any" or shape.hidden % heads == 0
+
+
+def test_heads_give_less_while_little_goes_and_catch_up() -> None:
+    given_up = [widths.groups_part(part / 10, 0.5) for part in range(11)]
+    assert given_up == pytest.approx([0, 0.055, 0.12, 0.195, 0.28, 0.375, 0.48, 0.595, 0.72, 0.855, 1])
+    assert [widths.groups_part(part, 1.0) for part in (0.2, 0.5)] == [0.2, 0.5]
 
 
 @given(shape=shapes(), data=st.data(), steps=st.integers(1, 40))

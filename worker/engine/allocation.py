@@ -24,6 +24,7 @@ class Room:
     present: Layout
     floor: Widths
     ffn_multiple: int
+    heads_share: float = 1.0
 
     @property
     def whole(self) -> int:
@@ -143,9 +144,14 @@ def _parts_of(room: Room, influence: Sequence[float], wanted: int, amplitude: fl
 
 
 def _nearest(room: Room, present: Widths, part: float) -> Widths:
-    """The widths at which a layer has lost about `part`: KV groups in proportion, FFN channels make up the rest."""
+    """The widths at which a layer has lost about `part`: KV groups give theirs, FFN channels make up the rest.
+
+    No more groups than the part comes to beside the channels that are gone: those can add to it, but not come back.
+    """
     shape = room.shape
-    groups = min(present.kv_groups, max(room.floor.kv_groups, shape.kv_heads - round(part * shape.kv_heads)))
+    most = int((part * room.whole - (shape.ffn - present.ffn) * shape.ffn_channel_cost) / shape.kv_group_cost)
+    gone = min(most, round(widths.groups_part(part, room.heads_share) * shape.kv_heads))
+    groups = min(present.kv_groups, max(room.floor.kv_groups, shape.kv_heads - gone))
     rest = part * room.whole - (shape.kv_heads - groups) * shape.kv_group_cost
     ffn = present.ffn
     while room.next_ffn(ffn) >= room.floor.ffn and (shape.ffn - ffn) * shape.ffn_channel_cost < rest:

@@ -51,7 +51,7 @@ class Budget:
         if final is not None:
             return tuple(widths.between(self._shape, layer, fraction, round_ffn_to=multiple) for layer in final)
         wanted = round(fraction * self._from_units)
-        room = Room(self._shape, current.layout, self._goal.floor, multiple)
+        room = Room(self._shape, current.layout, self._goal.floor, multiple, self._spec.budget.heads_share)
         match self._spec.budget.allocation:
             case "global":
                 return allocation.by_score(room, scores, wanted, per_parameter=self._per_parameter)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from jobs import goals
 from jobs.specs import CheckpointSpec, JobSpec, LoraPruneSpec
-from worker.engine import base_models, story
+from worker.engine import base_models, quantised, story
 from worker.engine.architectures import family
 from worker.engine.checkpoints import Checkpoints
 from worker.engine.history import History
@@ -110,9 +110,12 @@ def prune(
     told = story.opened(kept, reporter, CheckpointSpec(every_steps=every, every_minutes=every_minutes))
     reporter.training(spec.train.steps or 1, spec.ratio or 0)
     windows = windows or text(base)
+    model = base.load(torch.float32)
+    if spec.train.base_precision != "full":
+        quantised.quantise(model, family(shape), spec.train.base_precision, torch.device("cpu"))
     outcome = lora_prune.run(
         Task(
-            model=base.load(torch.float32),
+            model=model,
             family=family(shape),
             shape=shape,
             goal=goals.goal(shape, job_of(spec)),

@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from jobs import widths
@@ -25,8 +25,8 @@ QUANTUM = MULTIPLE * SHAPE.ffn_channel_cost
 MOST = SHAPE.layers * widths.lost(SHAPE, FLOOR)
 
 
-def room(present: Layout) -> Room:
-    return Room(SHAPE, present, FLOOR, MULTIPLE)
+def room(present: Layout, heads_share: float = 1.0) -> Room:
+    return Room(SHAPE, present, FLOOR, MULTIPLE, heads_share)
 
 
 def random_scores(layout: Layout, seed: int) -> Scores:
@@ -45,8 +45,14 @@ def check(before: Layout, after: Layout) -> None:
 
 
 @settings(max_examples=60, deadline=None)
-@given(seed=st.integers(0, 1000), part=st.floats(0.05, 0.95), way=st.sampled_from(["score", "influence"]))
-def test_every_event_meets_its_part_and_only_narrows(seed: int, part: float, way: str) -> None:
+@given(
+    seed=st.integers(0, 1000),
+    part=st.floats(0.05, 0.95),
+    way=st.sampled_from(["score", "influence"]),
+    heads_share=st.sampled_from([0.5, 1.0]),
+)
+@example(seed=298, part=0.15625, way="influence", heads_share=1.0)
+def test_every_event_meets_its_part_and_only_narrows(seed: int, part: float, way: str, heads_share: float) -> None:
     layout = widths.dense(SHAPE)
     influence = torch.rand(SHAPE.layers, generator=torch.Generator().manual_seed(seed)).tolist()
     for fraction in (0.3, 0.7, 1.0):
@@ -55,7 +61,7 @@ def test_every_event_meets_its_part_and_only_narrows(seed: int, part: float, way
         if way == "score":
             layout = allocation.by_score(room(before), random_scores(before, seed), wanted, per_parameter=True)
         else:
-            layout = allocation.by_influence(room(before), influence, wanted, amplitude=0.5)
+            layout = allocation.by_influence(room(before, heads_share), influence, wanted, amplitude=0.5)
         check(before, layout)
         apart = abs(widths.removed(SHAPE, layout) - wanted)
         channels_left = any(layer.ffn > MULTIPLE for layer in layout)

@@ -6,15 +6,16 @@ from typing import Any
 import pytest
 import torch
 
+from jobs.sources import LocalData
 from tests.worker.engine.runs import Run, Stopped, prune, spec_of
-from worker.engine import checkpoints
+from worker.engine import base_models, checkpoints, datasets
 
 STEPS = 18  # two epochs and a bit of 8 batches; events at 4, 6, 8 and 9
 
 
 def spec(**fields: Any) -> Any:
     """With dropout, so that the state of the random numbers matters too."""
-    train = {"steps": STEPS, "micro_batch_size": 2}
+    train = {"steps": STEPS, "micro_batch_size": 2} | fields.pop("train", {})
     return spec_of(train=train, lora={"dropout": 0.1}, **fields)
 
 
@@ -46,9 +47,50 @@ def test_stopped_and_resumed_is_never_stopped(
 
     told = [event["step"] for event in resumed.events if event["type"] == "progress"]
     assert told == list(range(stop_after // every * every + 1, STEPS + 1))
+    assert_same(resumed, whole)
+    assert len(checkpoints.stored(kept)) <= checkpoints.KEPT
+
+
+def assert_same(resumed: Run, whole: Run) -> None:
+    """To the bit."""
     assert resumed.plan == whole.plan
+    assert resumed.walk == whole.walk
     assert resumed.history.steps == whole.history.steps
     assert resumed.history.prunes == whole.history.prunes
     assert resumed.state.keys() == whole.state.keys()
     assert all(torch.equal(tensor, whole.state[name]) for name, tensor in resumed.state.items())
-    assert len(checkpoints.stored(kept)) <= checkpoints.KEPT
+
+
+LIMIT = {"type": "perplexity", "increase": 0.06, "largest_ratio": 0.6, "windows": 4}
+SLOW: dict[str, Any] = {"train": {"learning_rate": 1e-5}, "reconstruction": {"enabled": False}}
+"""So that nothing makes up for a cut."""
+
+
+@pytest.mark.parametrize(
+    ("stop_after", "fields"),
+    [
+        pytest.param(7, {"train": {"base_precision": "nf4"}}, id="a quantised base, mended twice"),
+        pytest.param(5, {"layers_to_remove": 1}, id="a whole layer gone"),
+        pytest.param(5, {"ratio": None, "target": LIMIT, **SLOW}, id="on the way to a limit"),
+        pytest.param(16, {"ratio": None, "target": LIMIT, **SLOW}, id="a cut taken back"),
+    ],
+)
+def test_what_a_checkpoint_must_hold_beside_adapters(
+    small_model: Path, small_text: Path, tmp_path: Path, stop_after: int, fields: dict[str, Any]
+) -> None:
+    if "base_precision" in fields.get("train", {}):
+        pytest.importorskip("bitsandbytes")
+    kept, tokenizer = tmp_path / "checkpoints", base_models.open_folder(small_model).tokenizer()
+    text = datasets.read(LocalData(source="local", path=str(small_text)), tokenizer, length=32, seed=0).first(32)
+    asked = spec(**fields)
+    whole = prune(small_model, asked, tmp_path, windows=text)
+    with pytest.raises(Stopped):
+        prune(small_model, asked, tmp_path, windows=text, checkpoints=kept, every=5, stop_after=stop_after)
+
+    resumed = prune(small_model, asked, tmp_path, windows=text, checkpoints=kept, every=5)
+
+    assert len(resumed.events) < len(whole.events)
+    assert_same(resumed, whole)
+    if "target" in fields:
+        assert whole.walk is not None
+        assert whole.walk.dense < whole.walk.kept < whole.walk.limit < (whole.walk.refused or 0)
