@@ -32,8 +32,8 @@ class BudgetSpec(Spec):
         ge=0,
         le=1,
         description="Where little goes, the part of its KV groups that a layer gives, against the part of all its "
-        "parameters; 1: both go in proportion. The more goes the nearer both come to each other. Not for `global`, whose "
-        "scores decide.",
+        "parameters; 1: both go in proportion. The more goes the nearer both come to each other. Where the allocation "
+        "is global, scores decide instead.",
     )
     tensor_parallel: int = Field(
         1, ge=1, le=64, description="The widths that are written can be split evenly over so many devices."

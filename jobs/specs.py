@@ -130,7 +130,7 @@ class ReconstructionSpec(Spec):
         "the answers of o_proj and down_proj to its stream as they are. layer: each makes up for its own loss only.",
     )
     tokens_per_channel: int = Field(
-        32, ge=2, le=256, description="Calibration tokens per input channel; fewer are quicker and less sure."
+        16, ge=2, le=256, description="Calibration tokens per input channel; fewer are quicker and less sure."
     )
 
 

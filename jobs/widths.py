@@ -103,9 +103,9 @@ def uniform(shape: ModelShape, target: float, rules: Rules) -> Widths:
     """The widths that, kept by every layer, come closest to removing `target` of the block parameters.
 
     KV groups give their part (`groups_part`), as nearly as they can; FFN channels are the fine dial that then meets the
-    target, in multiples of `round_ffn_to`. The answer is off by at most half a step of the finest dial, a step being `round_ffn_to` channels
-    of every layer (or, without channels in scope, one KV group of every layer), and never by more than `MAX_DEVIATION`;
-    where nothing less than the target will do, it is a whole step above at most.
+    target, in multiples of `round_ffn_to`. The answer is off by at most half a step of the finest dial, a step being
+    `round_ffn_to` channels of every layer (or, without channels in scope, one KV group of every layer), and never by
+    more than `MAX_DEVIATION`; where nothing less than the target will do, it is a whole step above at most.
 
     Raises:
         TargetUnreachable: every choice is further off than that; the message names what can be had.

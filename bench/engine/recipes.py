@@ -34,7 +34,7 @@ GUIDED: Method = {
 SWITCHES: Mapping[str, Method] = {
     "no_reconstruction": {"reconstruction": {"enabled": False}},
     "each_layer_for_itself": {"reconstruction": {"aim": "layer"}},
-    "fewer_calibration_tokens": {"reconstruction": {"tokens_per_channel": 8}},
+    "twice_the_calibration_tokens": {"reconstruction": {"tokens_per_channel": 32}},
     "after_a_tenth": {"schedule": {"cooldown_fraction": 0.9}},
     "in_five_cuts_until_half": {"schedule": {"warmup_fraction": 0.1, "cooldown_fraction": 0.5}},
     "no_first_scores": {"score": {"calibration_windows": 0}},

@@ -45,8 +45,9 @@ def run(name: str, recipe: Recipe, results: Path) -> Row:
     Raises:
         CalledProcessError: it failed; its log was printed.
     """
-    spec = JobSpec.model_validate(recipe).model_dump_json()
-    file = results / f"{name}-{hashlib.sha256(spec.encode()).hexdigest()[:12]}.json"
+    job = JobSpec.model_validate(recipe)
+    spec, bearing = job.model_dump_json(), job.model_dump_json(include=set(recipe))  # not, say, who waits longest
+    file = results / f"{name}-{hashlib.sha256(bearing.encode()).hexdigest()[:12]}.json"
     if file.is_file():
         print(f"{name}: from {file}", flush=True)
         return Row(**json.loads(file.read_bytes()))
