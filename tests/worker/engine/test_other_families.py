@@ -1,0 +1,41 @@
+"""Whole jobs on models that are no Llamas: fused and transposed projections, uneven layers that are padded, norms that
+normalise what is added."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from transformers import AutoModelForCausalLM
+
+from tests.models import byte_tokenizer, random_model
+from tests.worker.engine.test_pipeline import run, spec_for
+from worker.engine import verification
+
+UNEVEN = {"budget": {"allocation": "global"}}
+JOBS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "gemma3_text": ({"num_key_value_heads": 4}, {"score": {"criterion": "lora_gradient"}}),
+    "phi3": ({}, UNEVEN),
+    "gpt2": ({}, UNEVEN | {"ratio": 0.2, "scope": ["mlp_channels"]}),
+    "opt": ({}, {"ratio": 0.2, "scope": ["mlp_channels"], "distillation": {"mode": "cached", "top_k": 8}}),
+}
+
+
+@pytest.mark.parametrize(("name", "fields", "method"), [(name, *job) for name, job in JOBS.items()], ids=JOBS)
+def test_a_whole_job(
+    name: str, fields: dict[str, Any], method: dict[str, Any], small_text: Path, tmp_path: Path
+) -> None:
+    tokenizer = byte_tokenizer()
+    model, shape = random_model(model_type=name, vocab_size=len(tokenizer), **fields)
+    model.save_pretrained(tmp_path / "base")
+    tokenizer.save_pretrained(tmp_path / "base")
+    train = {"steps": 6, "batch_size": 4, "sequence_length": 32}
+    evaluation = {"max_windows": 4, "finetuned_reference": True}
+
+    spec = spec_for(tmp_path / "base", small_text, method={"train": train} | method, evaluation=evaluation)
+    summary, _, folder = run(spec, tmp_path / "run")
+
+    assert summary["max_abs_logit_difference"] <= verification.TOLERANCE
+    assert summary["pruned"]["parameters"] < summary["dense"]["parameters"] == shape.parameters
+    loaded, info = AutoModelForCausalLM.from_pretrained(folder, output_loading_info=True)
+    assert not any(info.values())
+    assert loaded.config.model_type == name
