@@ -3,7 +3,7 @@
 import itertools
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from jobs import errors, widths
@@ -94,6 +94,7 @@ def test_layers_may_differ_and_go(shape: ModelShape, data: st.DataObject) -> Non
     assert widths.stored_parameters(shape, layout) - widths.parameters(shape, layout) == padded - left
 
 
+@settings(deadline=None)
 @given(
     shape=shapes(),
     target=st.floats(0.001, 0.899),
