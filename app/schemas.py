@@ -1,6 +1,7 @@
 """What a client reads back."""
 
 from datetime import datetime
+from itertools import pairwise
 from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -8,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from jobs.outline import Plan
 from jobs.specs import PRIORITIES, Priority
 from jobs.states import Status, Verb, allowed
-from jobs.tables import ArtifactRow, AttemptRow, EventRow, FileRow, JobRow
+from jobs.tables import ArtifactRow, AttemptRow, CheckpointRow, EventRow, FileRow, JobRow
 
 JOBS = "/v1/compression/jobs"
 
@@ -39,6 +40,7 @@ class Urls(BaseModel):
     logs: str
     artifacts: str
     attempts: str
+    checkpoints: str
     cancel: str
     pause: str
     resume: str
@@ -129,6 +131,8 @@ class Attempt(BaseModel):
     phase: str | None = Field(description="The last one.")
     resumed_step: int | None = Field(description="Of the checkpoint that it went on from; null if it began anew.")
     reached_step: int | None
+    lost_steps: int | None = Field(None, description="Steps that the next attempt took again; null for the newest.")
+    error: dict[str, Any] | None = Field(description="What it failed with, whether the job was tried again or not.")
 
 
 class AttemptList(BaseModel):
@@ -139,7 +143,38 @@ class AttemptList(BaseModel):
 
     @classmethod
     def of(cls, rows: list[AttemptRow]) -> Self:
-        return cls(data=[Attempt.model_validate(row) for row in rows])
+        data = [Attempt.model_validate(row) for row in rows]
+        for one, following in pairwise(data):
+            one.lost_steps = max(0, (one.reached_step or 0) - (following.resumed_step or 0))
+        return cls(data=data)
+
+
+class Checkpoint(BaseModel):
+    """The state of a job after some step, from which it can go on."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    number: int
+    attempt: int = Field(description="The one that left it.")
+    step: int = Field(description="Optimizer steps until then, in all training runs.")
+    kind: str = Field(description="`state`: a job can go on from it, but it is no model to be loaded.")
+    run: str | None = Field(description="The training run that it interrupts; null between runs.")
+    sparsity: float | None = Field(description="Removed part of the block parameters.")
+    perplexity: float | None = Field(description="On a few held-out windows, if it was taken.")
+    is_best: bool = Field(description="Of those as small as any, the one with the lowest perplexity.")
+    bytes: int
+    created_at: datetime
+
+
+class CheckpointList(BaseModel):
+    """What a job can go on from: the newest three, and the best one."""
+
+    object: Literal["list"] = "list"
+    data: list[Checkpoint]
+
+    @classmethod
+    def of(cls, rows: list[CheckpointRow]) -> Self:
+        return cls(data=[Checkpoint.model_validate(row) for row in rows])
 
 
 class JobList(BaseModel):

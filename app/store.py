@@ -13,7 +13,7 @@ from jobs.outline import Plan
 from jobs.sealing import Seal
 from jobs.specs import PRIORITIES, JobSpec
 from jobs.states import Status
-from jobs.tables import ArtifactRow, AttemptRow, EventRow, FileRow, JobRow, OutboxRow
+from jobs.tables import ArtifactRow, AttemptRow, CheckpointRow, EventRow, FileRow, JobRow, OutboxRow
 
 
 def create(
@@ -99,6 +99,17 @@ def attempts(session: Session, job_id: str, *, project_id: str) -> list[AttemptR
     get(session, job_id, project_id=project_id)
     query = select(AttemptRow).where(AttemptRow.job_id == job_id)
     return list(session.scalars(query.order_by(AttemptRow.number)))
+
+
+def checkpoints(session: Session, job_id: str, *, project_id: str) -> list[CheckpointRow]:
+    """What a job could go on from, the oldest first.
+
+    Raises:
+        NotFound: there is no such job.
+    """
+    get(session, job_id, project_id=project_id)
+    query = select(CheckpointRow).where(CheckpointRow.job_id == job_id, CheckpointRow.deleted_at.is_(None))
+    return list(session.scalars(query.order_by(CheckpointRow.number)))
 
 
 def artifacts(session: Session, job_id: str, *, project_id: str) -> list[ArtifactRow]:

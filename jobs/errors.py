@@ -29,10 +29,10 @@ PruneryError
     ├── LossNotFinite, ScoreNotFinite
     ├── CheckpointMismatch      the checkpoint to go on from is another job's
     ├── VerificationFailed      the exported model is not the trained one
-    ├── OutOfDisk, OutOfGpuMemory
+    ├── OutOfDisk, OutOfGpuMemory, OutOfHostMemory
     ├── StorageUnavailable      object storage or database; may be retried
     ├── DeadlineExceeded, MaxRuntimeExceeded
-    ├── WorkerLost, Stalled, EngineCrashed   nobody tells why: the worker is gone or silent, or the engine's process
+    ├── WorkerLost, Stalled, EngineCrashed, EngineKilled   nobody tells why: worker or engine are gone, or silent
     └── SecretUnreadable        what was encrypted cannot be decrypted any more
 
 Each class carries the stable `code` that clients match on, the HTTP `status` that the API answers with, and whether
@@ -59,6 +59,22 @@ from jobs.refusals import StateConflict as StateConflict
 from jobs.refusals import TooManyEndpoints as TooManyEndpoints
 from jobs.refusals import Unauthorized as Unauthorized
 from jobs.refusals import VersionMismatch as VersionMismatch
+from jobs.run_errors import CheckpointMismatch as CheckpointMismatch
+from jobs.run_errors import DeadlineExceeded as DeadlineExceeded
+from jobs.run_errors import EngineCrashed as EngineCrashed
+from jobs.run_errors import EngineKilled as EngineKilled
+from jobs.run_errors import LossNotFinite as LossNotFinite
+from jobs.run_errors import MaxRuntimeExceeded as MaxRuntimeExceeded
+from jobs.run_errors import OutOfDisk as OutOfDisk
+from jobs.run_errors import OutOfGpuMemory as OutOfGpuMemory
+from jobs.run_errors import OutOfHostMemory as OutOfHostMemory
+from jobs.run_errors import RunError as RunError
+from jobs.run_errors import ScoreNotFinite as ScoreNotFinite
+from jobs.run_errors import SecretUnreadable as SecretUnreadable
+from jobs.run_errors import Stalled as Stalled
+from jobs.run_errors import StorageUnavailable as StorageUnavailable
+from jobs.run_errors import VerificationFailed as VerificationFailed
+from jobs.run_errors import WorkerLost as WorkerLost
 
 
 class BaseModelError(PruneryError):
@@ -209,96 +225,3 @@ class DoesNotFit(PlanError):
     """The job needs more memory than the device has."""
 
     code = "does_not_fit"
-
-
-class RunError(PruneryError):
-    """The job started and could not go on."""
-
-    code = "run_failed"
-    title = "The job could not go on"
-
-
-class LossNotFinite(RunError):
-    """The training loss became NaN or infinite."""
-
-    code = "nan_loss"
-
-
-class ScoreNotFinite(RunError):
-    """An importance score became NaN or infinite."""
-
-    code = "score_not_finite"
-
-
-class CheckpointMismatch(RunError):
-    """The checkpoint to go on from was written for another spec, base model or data."""
-
-    code = "checkpoint_mismatch"
-
-
-class VerificationFailed(RunError):
-    """The exported model, reloaded, does not answer as the trained one did."""
-
-    code = "verification_failed"
-
-
-class OutOfDisk(RunError):
-    """The disk is full."""
-
-    code = "out_of_disk"
-    status = 507
-    title = "The disk is full"
-
-
-class OutOfGpuMemory(RunError):
-    """The accelerator's memory is full."""
-
-    code = "out_of_gpu_memory"
-
-
-class StorageUnavailable(RunError):
-    """Object storage or the database did not answer."""
-
-    code = "storage_error"
-    status = 503
-    title = "Storage is unavailable"
-    retryable = True
-
-
-class WorkerLost(RunError):
-    """The worker that had the job stopped answering, as often as is allowed."""
-
-    code = "worker_lost"
-    retryable = True
-
-
-class Stalled(RunError):
-    """The engine went on living and said nothing, as often as is allowed."""
-
-    code = "stalled"
-    retryable = True
-
-
-class DeadlineExceeded(RunError):
-    """The job did not end before its deadline."""
-
-    code = "deadline_exceeded"
-
-
-class MaxRuntimeExceeded(RunError):
-    """The job was at work for longer than it may."""
-
-    code = "max_runtime_exceeded"
-
-
-class EngineCrashed(RunError):
-    """The engine process ended without a word: killed from outside, or out of host memory."""
-
-    code = "engine_crashed"
-    retryable = True
-
-
-class SecretUnreadable(RunError):
-    """A stored secret was encrypted with a key that is not there any more."""
-
-    code = "secret_unreadable"

@@ -66,6 +66,16 @@ class Settings(S3Settings):
     )
     heartbeat_seconds: float = Field(2.0, gt=0, description="How often a worker renews its lease and reads its orders.")
     cancel_grace_seconds: float = Field(3.0, ge=0, description="Time between TERM and KILL for a running engine.")
+    checkpoint_grace_seconds: float = Field(
+        60.0,
+        ge=0,
+        description="For how long an engine that is to pause, or whose worker is to end, may go on to its next "
+        "checkpoint; as long again may pass until that is in object storage.",
+    )
+    retry_seconds: float = Field(
+        5.0, ge=0, description="Pause before a job is tried again; it doubles with each further failure."
+    )
+    longest_retry_seconds: float = Field(600.0, ge=0, description="The longest of these pauses.")
     storage_patience_seconds: float = Field(
         600.0, ge=0, description="For how long a worker asks again when object storage refuses a finished model."
     )

@@ -149,8 +149,34 @@ class AttemptRow(Table):
     phase: Mapped[str | None]  # the last one
     resumed_step: Mapped[int | None]  # of the checkpoint that it went on from
     reached_step: Mapped[int | None]
+    error: Mapped[Json | None]  # what it failed with, whether the job was tried again or not
 
     __table_args__ = (Index("job_attempts_running", "job_id", postgresql_where="ended_at IS NULL"),)
+
+
+class CheckpointRow(Table):
+    """The state of a job after some step, in object storage: the manifest, and each file under the hash of its content.
+
+    Both lie under `jobs/{job}/attempts/{attempt}/checkpoints/`, where checkpoints of one attempt share equal files.
+    """
+
+    __tablename__ = "checkpoints"
+
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
+    number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    attempt: Mapped[int]
+    step: Mapped[int]
+    kind: Mapped[str] = mapped_column(server_default="state")  # what a job can go on from
+    run: Mapped[str | None]  # the training run that it interrupts
+    sparsity: Mapped[float | None]
+    perplexity: Mapped[float | None]  # on a few held-out windows
+    is_best: Mapped[bool] = mapped_column(server_default="false")
+    bytes: Mapped[int] = mapped_column(BigInteger)
+    files: Mapped[Json]  # size and hash by name
+    manifest_key: Mapped[str]
+    sha256: Mapped[str]  # of the manifest
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    deleted_at: Mapped[datetime | None]  # its objects are gone, or are about to go
 
 
 class WorkerRow(Table):

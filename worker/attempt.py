@@ -4,22 +4,30 @@ import errno
 import json
 import logging
 import os
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
+
+from sqlalchemy.orm import Session, sessionmaker
 
 from jobs.errors import PruneryError
 from jobs.files import Files
 from jobs.settings import Settings
 from jobs.tables import Json
-from worker import endings, workdir
+from worker import endings, host_memory, publish, restore, workdir
 from worker.endings import Failure
+from worker.engine import orders
+from worker.engine.orders import Order
+from worker.errand import Check, Errand
 from worker.journal import Journal
 from worker.lease import Lease
 from worker.leases import Claim, NewArtifact
 from worker.process import EngineProcess
-from worker.publish import Publication
+from worker.saver import Saver
 
 # The engine has no business with these.
 WITHHELD = frozenset({"PRUNERY_DATABASE_URL", "PRUNERY_BROKER_URL", "PRUNERY_API_KEY", "PRUNERY_ENCRYPTION_KEYS"})
@@ -27,12 +35,15 @@ TICK_SECONDS = 0.2
 
 _log = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
 
 class Interruption(Enum):
     """Why an attempt was left before its end."""
 
     LOST = "lost"  # another worker may have the job: nothing may be written
     CANCELLED = "cancelled"  # the client does not want it any more
+    PAUSED = "paused"  # the client wants it later
     STOPPED = "worker_stopped"  # this worker is to end: another one shall have the job
 
 
@@ -59,6 +70,7 @@ class Attempt:
     def __init__(
         self,
         settings: Settings,
+        sessions: sessionmaker[Session],
         claim: Claim,
         lease: Lease,
         journal: Journal,
@@ -66,6 +78,7 @@ class Attempt:
         stopping: Callable[[], bool],
     ) -> None:
         self._settings = settings
+        self._sessions = sessions
         self._claim = claim
         self._lease = lease
         self._journal = journal
@@ -89,50 +102,101 @@ class Attempt:
         return ending
 
     def _work(self, command: Sequence[str], folder: Path) -> Ending:
-        spec, out, scratch = folder / "spec.json", folder / "out", folder / "tmp"
+        spec, out, kept, scratch = (folder / name for name in ("spec.json", "out", "checkpoints", "tmp"))
         spec.write_text(json.dumps(self._claim.spec))
-        out.mkdir()
-        scratch.mkdir()
-        exit_code = self._supervise(
-            [*command, "--spec", str(spec), "--out", str(out)], {**_withhold(os.environ), "TMPDIR": str(scratch)}
-        )
-        left = endings.read(out, exit_code, phase=self._journal.phase, excerpt=self._journal.excerpt)
-        if isinstance(left, Failure):
-            return left
-        self._journal.enter("uploading")
-        return Published(left.summary, self._publish(left.model))
+        for place in (out, kept, scratch):
+            place.mkdir()
+        resumed_from = self._run_errand("restoring", partial(restore.restore, self._sessions, self._files, self._claim,
+            kept, self._settings.storage_patience_seconds))  # fmt: skip
+        killed_before = host_memory.kills()
+        saver = Saver(self._sessions, self._files, self._claim, self._lease, kept, resumed_from=resumed_from)
+        try:
+            exit_code = self._supervise(
+                [*command, "--spec", str(spec), "--out", str(out), "--checkpoints", str(kept)],
+                {**_withhold(os.environ), "TMPDIR": str(scratch)},
+                out,
+                saver,
+            )
+            left = self._read(out, exit_code, killed_before)
+            if isinstance(left, Failure):
+                self._let_leave(saver, self._settings.checkpoint_grace_seconds)
+                return left
+            self._journal.enter("uploading")
+            return Published(left.summary, self._publish(left.model))
+        finally:
+            saver.abandon()
 
-    def _supervise(self, command: Sequence[str], environment: Mapping[str, str]) -> int:
+    def _read(self, out: Path, exit_code: int, killed_before: int | None) -> endings.Result | Failure:
+        killed = host_memory.kills()
+        return endings.read(
+            out,
+            exit_code,
+            phase=self._journal.phase,
+            excerpt=self._journal.excerpt,
+            memory_kills=None if killed is None or killed_before is None else killed - killed_before,
+        )
+
+    def _supervise(self, command: Sequence[str], environment: Mapping[str, str], out: Path, saver: Saver) -> int:
         """Run the engine to its end or to an interruption; its exit code."""
         with EngineProcess(command, environment) as engine:
             try:
                 while not engine.exited():
+                    if self._lease.finish:
+                        orders.give(out, Order.FINISH)
                     self._journal.take(engine.listen(TICK_SECONDS))
-                    self._check()
+                    self._check(Interruption.PAUSED)
             except _Interrupted as interrupted:
-                lost = interrupted.interruption is Interruption.LOST
-                self._journal.take(engine.stop(0 if lost else self._settings.cancel_grace_seconds))
-                raise
+                exit_code = self._wind_down(engine, out, saver, interrupted.interruption)
+                # What has a result already needs no pause.
+                if exit_code or interrupted.interruption is not Interruption.PAUSED:
+                    raise
             exit_code = engine.kill()  # ends what the engine started and left behind
             self._journal.take(engine.drain())
         return exit_code
 
+    def _wind_down(self, engine: EngineProcess, out: Path, saver: Saver, why: Interruption) -> int:
+        """Ask for a checkpoint, then to end, then end it; and let the checkpoint leave. Nobody waits for a cancel."""
+        grace = self._settings.cancel_grace_seconds
+        patience = grace if why is Interruption.CANCELLED else self._settings.checkpoint_grace_seconds
+        if why is not Interruption.LOST:
+            orders.give(out, Order.STOP)
+            self._journal.take(engine.wait(patience))
+            self._journal.take(engine.stop(grace))
+            self._let_leave(saver, patience)
+        return engine.kill()
+
+    def _let_leave(self, saver: Saver, seconds: float) -> None:
+        """Give the engine's last checkpoint so long to reach object storage."""
+        saver.close()
+        give_up = time.monotonic() + seconds
+        while not (saver.wait(TICK_SECONDS) or self._lease.lost):
+            if time.monotonic() > give_up:
+                _log.warning("%s: the last checkpoint could not be saved in time", self._claim.job_id)
+                return
+
     def _publish(self, model: Path) -> list[NewArtifact]:
-        publication = Publication(self._files, model, self._claim, self._settings.storage_patience_seconds)
-        publication.start()
+        patience = self._settings.storage_patience_seconds
+        work = partial(publish.publish, self._files, model, self._claim, patience_seconds=patience)
+        return self._run_errand("publication", lambda check: work(check=check))
+
+    def _run_errand(self, name: str, work: Callable[[Check], T]) -> T:
+        errand = Errand(f"{name} of {self._claim.job_id}", work)
+        errand.start()
         try:
-            while publication.is_alive():
-                publication.join(TICK_SECONDS)
+            while errand.is_alive():
+                errand.join(TICK_SECONDS)
                 self._check()
         finally:
-            publication.abandon()
-        return publication.artifacts()
+            errand.abandon()
+        return errand.result()
 
-    def _check(self) -> None:
+    def _check(self, *further: Interruption) -> None:
         if self._lease.lost:
             raise _Interrupted(Interruption.LOST)
         if self._lease.cancel:
             raise _Interrupted(Interruption.CANCELLED)
+        if self._lease.pause and Interruption.PAUSED in further:
+            raise _Interrupted(Interruption.PAUSED)
         if self._stopping():
             raise _Interrupted(Interruption.STOPPED)
 

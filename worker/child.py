@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+SMALLER = "Lower train.micro_batch_size or sequence_length."
 RESULT, ERROR, MODEL = "result.json", "error.json", "model"
 
 
@@ -66,7 +67,7 @@ def _run(spec: JobSpec, options: argparse.Namespace, events: TextIO) -> int:
         # Of several processes the first one's exit code counts; an error of another would end it.
         return process.STOPPED if os.environ.get("RANK", "0") == "0" else 0
     except Exception as error:  # the one place where any error becomes the job's last word
-        _write_error(out, _named(error), reporter)
+        _write_error(out, _named(error), reporter, spec)
         return 1
     (out / RESULT).write_text(json.dumps({"summary": summary, "model_dir": MODEL}), encoding="utf-8")
     return 0
@@ -98,10 +99,10 @@ def _named(error: Exception) -> errors.PruneryError:
     logger.exception("The job failed.")
     if _is_full_disk(error):
         return errors.OutOfDisk("The worker's disk is full.", hint="Free space under its work folder, or name another.")
-    if _is_out_of_memory(error):
-        return errors.OutOfGpuMemory(
-            f"The accelerator's memory is full: {error}", hint="Lower train.micro_batch_size or sequence_length."
-        )
+    if _is_out_of_gpu_memory(error):
+        return errors.OutOfGpuMemory(f"The accelerator's memory is full: {error}", hint=SMALLER)
+    if _is_out_of_host_memory(error):
+        return errors.OutOfHostMemory(f"The machine's memory is full: {error}", hint=SMALLER)
     return errors.PruneryError(f"{type(error).__name__}: {error}", hint="The job's log has the details.")
 
 
@@ -116,14 +117,18 @@ def _is_full_disk(error: BaseException | None) -> bool:
     return False
 
 
-def _is_out_of_memory(error: Exception) -> bool:
+def _is_out_of_gpu_memory(error: Exception) -> bool:
     import torch
 
     return isinstance(error, torch.OutOfMemoryError)
 
 
-def _write_error(out: Path, error: errors.PruneryError, reporter: "Reporter") -> None:
-    content = {
+def _is_out_of_host_memory(error: Exception) -> bool:
+    return isinstance(error, MemoryError) or "DefaultCPUAllocator: can't allocate memory" in str(error)
+
+
+def _write_error(out: Path, error: errors.PruneryError, reporter: "Reporter", spec: JobSpec) -> None:
+    content: dict[str, object] = {
         "code": error.code,
         "message": error.detail,
         "hint": error.hint,
@@ -131,6 +136,10 @@ def _write_error(out: Path, error: errors.PruneryError, reporter: "Reporter") ->
         "phase": reporter.current_phase,
         "step": reporter.current_step,
     }
+    if isinstance(error, errors.OutOfGpuMemory | errors.OutOfHostMemory):
+        from worker.engine import training
+
+        content["micro_batch_size"] = training.micro_batch(spec.method.train)
     out.mkdir(parents=True, exist_ok=True)
     (out / ERROR).write_text(json.dumps(content), encoding="utf-8")
 

@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from jobs.errors import EngineCrashed, OutOfDisk, PruneryError
+from jobs.errors import EngineCrashed, EngineKilled, OutOfDisk, OutOfHostMemory, PruneryError
 from jobs.tables import Json
 from worker import failures
 from worker.journal import storable
 
 TOO_LITTLE_BYTES = 2**20
+SHELLS_WORD_FOR_KILLED = 128 + signal.SIGKILL
 FIELDS = {"code": str, "message": str, "hint": str, "retryable": bool}
 
 
@@ -36,12 +37,15 @@ class Failure:
         return cls(storable({**described, "log_excerpt": list(excerpt)}) if excerpt else storable(described))
 
 
-def read(out: Path, exit_code: int, *, phase: str, excerpt: Sequence[str]) -> Result | Failure:
+def read(
+    out: Path, exit_code: int, *, phase: str, excerpt: Sequence[str], memory_kills: int | None
+) -> Result | Failure:
     """
     Args:
         exit_code: Negative if a signal ended the engine.
         phase: The last one it reported.
         excerpt: The last lines that it wrote, shown if it left no reason of its own.
+        memory_kills: How many processes the kernel has meanwhile ended for want of memory, if it counts them.
     """
     if exit_code == 0:
         result = _read_object(out / "result.json")
@@ -53,20 +57,26 @@ def read(out: Path, exit_code: int, *, phase: str, excerpt: Sequence[str]) -> Re
     error = _read_object(out / "error.json")
     if all(isinstance(error.get(name), kind) for name, kind in FIELDS.items()):
         return Failure({"phase": phase, "step": None, **storable(error)})
-    return Failure.of(_crash(exit_code, shutil.disk_usage(out).free), phase, excerpt)
+    return Failure.of(_crash(exit_code, shutil.disk_usage(out).free, memory_kills), phase, excerpt)
 
 
 def disk_full() -> OutOfDisk:
     return OutOfDisk("The disk of the worker is full.", hint="Free some space under PRUNERY_WORK_DIR.")
 
 
-def _crash(exit_code: int, free_bytes: int) -> PruneryError:
+def _crash(exit_code: int, free_bytes: int, memory_kills: int | None) -> PruneryError:
     if free_bytes < TOO_LITTLE_BYTES:  # an engine that meets a full disk may have no room to say so
         return disk_full()
+    if exit_code in (-signal.SIGKILL, SHELLS_WORD_FOR_KILLED):
+        if memory_kills == 0:
+            return EngineKilled("The engine was killed from outside.")
+        return OutOfHostMemory(
+            "The engine was killed, as the kernel does when the machine or its container is out of memory.",
+            hint="Give the worker more memory, or lower train.micro_batch_size or sequence_length.",
+        )
     if exit_code >= 0:
         return PruneryError(f"The engine ended with exit code {exit_code} and without a reason.")
-    hint = "The machine may have run out of memory." if -exit_code == signal.SIGKILL else ""
-    return EngineCrashed(f"The engine was ended by {signal.Signals(-exit_code).name}.", hint=hint)
+    return EngineCrashed(f"The engine was ended by {signal.Signals(-exit_code).name}.")
 
 
 def _read_object(path: Path) -> Json:

@@ -11,13 +11,13 @@ from sqlalchemy.orm import Session, sessionmaker
 from jobs import database
 from jobs.settings import Settings
 from worker import leases
-from worker.leases import Claim
+from worker.leases import Claim, Orders
 
 _log = logging.getLogger(__name__)
 
 
 class Lease:
-    """Beats until left. Whoever works under it looks at `lost` and `cancel` often.
+    """Beats until left. Whoever works under it looks at `lost` and at the orders often.
 
     `lost` does not wait for the database: if that cannot be reached, or does not answer, for as long as the lease
     lasts, the job counts as lost by this machine's own steady clock.
@@ -31,7 +31,7 @@ class Lease:
         self._heartbeat_seconds = settings.heartbeat_seconds
         self._held_until = claimed_at + settings.lease_seconds
         self._fenced = threading.Event()
-        self._cancel = threading.Event()
+        self._orders = Orders(cancel=False)
         self._left = threading.Event()
         self._thread = threading.Thread(target=self._beat_until_left, name=f"lease of {claim.job_id}", daemon=True)
 
@@ -54,7 +54,17 @@ class Lease:
     @property
     def cancel(self) -> bool:
         """Whether the client wants the job to stop."""
-        return self._cancel.is_set()
+        return self._orders.cancel
+
+    @property
+    def pause(self) -> bool:
+        """Whether the client wants the job to rest."""
+        return self._orders.pause
+
+    @property
+    def finish(self) -> bool:
+        """Whether the client wants the training to end, and what there is published."""
+        return self._orders.finish
 
     def fence(self) -> None:
         """Say that a write was refused."""
@@ -82,5 +92,4 @@ class Lease:
             self._fenced.set()
             return
         self._held_until = began + self._lease_seconds
-        if orders.cancel:
-            self._cancel.set()
+        self._orders = orders

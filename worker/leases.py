@@ -16,6 +16,7 @@ from jobs import transitions
 from jobs.overrides import overridden
 from jobs.states import LEASED, PHASES, Status
 from jobs.tables import ArtifactRow, AttemptRow, JobRow, Json, ProjectRow
+from worker.retries import Retry
 from worker.workers import Worker
 
 CLAIMS = 0x70727565  # of an advisory lock
@@ -111,7 +112,7 @@ def claim(session: Session, job_id: str, owner: str, lease_seconds: float) -> Cl
 def beat(session: Session, claim: Claim, lease_seconds: float) -> Orders | None:
     """Renew the lease and hear the orders; None if fenced."""
     row = transitions.change(
-        session, claim.job_id, *_held(claim), lease_expires_at=_in(lease_seconds), heartbeat_at=func.now()
+        session, claim.job_id, *held(claim), lease_expires_at=_in(lease_seconds), heartbeat_at=func.now()
     )
     if row is None:
         return None
@@ -126,13 +127,13 @@ def progress(session: Session, claim: Claim, phase: str, progress: Json | None) 
     """Say how far the job is; a progress of None leaves the last one."""
     values: dict[str, Any] = {} if progress is None else {"progress": progress, "progress_at": func.now()}
     values |= {"phase": phase, "version": JobRow.version + 1, "heard_at": func.now()}
-    row = transitions.change(session, claim.job_id, *_held(claim), **values)
+    row = transitions.change(session, claim.job_id, *held(claim), **values)
     return row is not None
 
 
 def append(session: Session, claim: Claim, events: Sequence[transitions.Event]) -> bool:
     """Add events in their order."""
-    row = transitions.change(session, claim.job_id, *_held(claim), events=events, heard_at=func.now())
+    row = transitions.change(session, claim.job_id, *held(claim), events=events, heard_at=func.now())
     return row is not None
 
 
@@ -142,7 +143,7 @@ def succeed(session: Session, claim: Claim, result: Json, artifacts: Sequence[Ne
         session,
         claim.job_id,
         Status.SUCCEEDED,
-        *_held(claim),
+        *held(claim),
         data={},
         result=result,
         phase=None,
@@ -161,21 +162,40 @@ def succeed(session: Session, claim: Claim, result: Json, artifacts: Sequence[Ne
 def fail(session: Session, claim: Claim, error: Json, reason: str) -> bool:
     """End the job with an error."""
     row = transitions.move(
-        session, claim.job_id, Status.FAILED, *_held(claim), data={"error": error}, error=error, reason=reason
+        session, claim.job_id, Status.FAILED, *held(claim), data={"error": error}, error=error, reason=reason
     )
     return row is not None
 
 
 def cancelled(session: Session, claim: Claim) -> bool:
     """End the job as the client asked."""
-    row = transitions.move(session, claim.job_id, Status.CANCELLED, *_held(claim), data={})
+    row = transitions.move(session, claim.job_id, Status.CANCELLED, *held(claim), data={})
     return row is not None
+
+
+def requeue(session: Session, claim: Claim, error: Json, retry: Retry) -> bool:
+    """Let the job be tried again after an error, or do what else was asked of it."""
+    values: dict[str, Any] = {"overrides": JobRow.overrides.op("||")(retry.overrides)}
+    if retry.is_free:
+        values |= {"max_attempts": JobRow.max_attempts + 1, "free_attempts": JobRow.free_attempts + 1}
+    data = {"reason": error["code"], "error": error, "after_seconds": retry.delay_seconds, "overrides": retry.overrides}
+    row = transitions.move(
+        session,
+        claim.job_id,
+        Status.QUEUED,
+        *held(claim),
+        data=data,
+        reason=error["code"],
+        not_before=_in(retry.delay_seconds),
+        **values,
+    )
+    return row is not None or paused(session, claim) or cancelled(session, claim)
 
 
 def paused(session: Session, claim: Claim) -> bool:
     """Let the job rest as the client asked; that, too, is no attempt of its own."""
     row = transitions.move(
-        session, claim.job_id, Status.PAUSED, *_held(claim), data={}, max_attempts=JobRow.max_attempts + 1
+        session, claim.job_id, Status.PAUSED, *held(claim), data={}, max_attempts=JobRow.max_attempts + 1
     )
     return row is not None
 
@@ -189,7 +209,7 @@ def release(session: Session, claim: Claim, reason: str) -> bool:
         session,
         claim.job_id,
         Status.QUEUED,
-        *_held(claim),
+        *held(claim),
         data={"reason": reason},
         reason=reason,
         max_attempts=JobRow.max_attempts + 1,
@@ -198,7 +218,8 @@ def release(session: Session, claim: Claim, reason: str) -> bool:
     return row is not None or paused(session, claim) or cancelled(session, claim)
 
 
-def _held(claim: Claim) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
+def held(claim: Claim) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
+    """The conditions of every write under a lease: the job is still its holder's."""
     return JobRow.lease_token == claim.token, JobRow.status.in_(LEASED)
 
 

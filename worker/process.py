@@ -110,13 +110,18 @@ class EngineProcess:
                 self._close(key.fd)
         return lines
 
+    def wait(self, seconds: float) -> list[Line]:
+        """Listen until the process has ended, but no longer than so long."""
+        lines: list[Line] = []
+        deadline = time.monotonic() + seconds
+        while not self.exited() and (left := deadline - time.monotonic()) > 0:
+            lines += self.listen(min(left, 0.1))
+        return lines
+
     def stop(self, grace_seconds: float) -> list[Line]:
         """Ask the process to end, wait, then kill it and all that it started; returns its last lines."""
         os.kill(self.pid, signal.SIGTERM)
-        lines: list[Line] = []
-        deadline = time.monotonic() + grace_seconds
-        while not self.exited() and (left := deadline - time.monotonic()) > 0:
-            lines += self.listen(min(left, 0.1))
+        lines = self.wait(grace_seconds)
         self.kill()
         return lines + self.drain()
 

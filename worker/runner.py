@@ -5,17 +5,21 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 
+from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session, sessionmaker
 
 from jobs import database
 from jobs.files import Files
 from jobs.settings import Settings
-from worker import leases
+from jobs.states import FINAL
+from jobs.tables import AttemptRow, JobRow, Json
+from worker import leases, retries
 from worker.attempt import Attempt, Ending, Interruption, Published
 from worker.endings import Failure
 from worker.journal import Journal
 from worker.lease import Lease
 from worker.leases import Claim
+from worker.retries import GiveUp, Retry, Standing
 from worker.workers import Worker
 
 # -P: a folder of the working directory must not stand in for one of the packages.
@@ -65,13 +69,14 @@ class Runner:
         _log.info("%s: attempt %d begins", claim.job_id, claim.attempt)
         with Lease(sessions, claim, self._settings, claimed_at=claimed_at) as lease:
             journal = Journal(sessions, claim, lease)
-            attempt = Attempt(self._settings, claim, lease, journal, Files(self._settings), self._stopping)
+            attempt = Attempt(self._settings, sessions, claim, lease, journal, Files(self._settings), self._stopping)
             ending = attempt.run(self._command)
-            outcome = _describe(ending) if _settle(sessions, claim, lease, ending) else "lost, nothing written"
+            settled = _settle(sessions, claim, lease, ending, self._settings)
+        outcome = _describe(ending) if settled else "lost, nothing written"
         _log.info("%s: attempt %d ended: %s", claim.job_id, claim.attempt, outcome)
 
 
-def _settle(sessions: sessionmaker[Session], claim: Claim, lease: Lease, ending: Ending) -> bool:
+def _settle(sessions: sessionmaker[Session], claim: Claim, lease: Lease, ending: Ending, settings: Settings) -> bool:
     """Write the ending in one transaction; the database may be away for as long as the lease lasts.
 
     Returns:
@@ -80,25 +85,70 @@ def _settle(sessions: sessionmaker[Session], claim: Claim, lease: Lease, ending:
     while ending is not Interruption.LOST and not lease.lost:
         try:
             with sessions.begin() as session:
-                return _write(session, claim, ending)
+                return _write(session, claim, ending, settings)
         except database.OUTAGES as error:
             _log.warning("%s: its end waits, the database does not answer: %s", claim.job_id, error)
             time.sleep(1.0)
     return False
 
 
-def _write(session: Session, claim: Claim, ending: Ending) -> bool:
+def _write(session: Session, claim: Claim, ending: Ending, settings: Settings) -> bool:
     match ending:
         case Published(result, artifacts):
             return leases.succeed(session, claim, result, artifacts)
         case Failure(error):
-            return leases.fail(session, claim, error, error["code"])
+            return _write_failure(session, claim, error, settings)
         case Interruption.CANCELLED:
             return leases.cancelled(session, claim)
+        case Interruption.PAUSED:
+            return leases.paused(session, claim) or leases.cancelled(session, claim)
         case Interruption.STOPPED:
             return leases.release(session, claim, ending.value)
         case Interruption.LOST:
             return False
+
+
+def _write_failure(session: Session, claim: Claim, error: Json, settings: Settings) -> bool:
+    """Let the job be tried again if there is hope, else end it."""
+    row = session.get(JobRow, claim.job_id, with_for_update=True, populate_existing=True)
+    if row is None or row.lease_token != claim.token:
+        return False
+    standing = Standing(
+        history=_errors_before(session, claim),
+        attempts_left=row.max_attempts - row.attempt,
+        free_attempts=row.free_attempts,
+        overrides=row.overrides,
+    )
+    verdict = retries.decide(
+        error,
+        standing,
+        backoff_seconds=settings.retry_seconds,
+        longest_seconds=settings.longest_retry_seconds,
+        most_free=settings.max_free_attempts,
+    )
+    session.execute(
+        update(AttemptRow)
+        .where(AttemptRow.job_id == claim.job_id, AttemptRow.number == claim.attempt)
+        .values(error=error, phase=error["phase"])
+    )
+    match verdict:
+        case Retry():
+            return leases.requeue(session, claim, error, verdict)
+        case GiveUp(last_word):
+            return leases.fail(session, claim, last_word, last_word["code"])
+
+
+def _errors_before(session: Session, claim: Claim) -> list[Json]:
+    """Those of the attempts since the job was begun, or begun again by its owner."""
+    of_job = AttemptRow.job_id == claim.job_id
+    begun = select(func.max(AttemptRow.number)).where(of_job, AttemptRow.outcome.in_(FINAL)).scalar_subquery()
+    query = select(AttemptRow.error).where(
+        of_job,
+        AttemptRow.number > func.coalesce(begun, 0),
+        AttemptRow.number < claim.attempt,
+        AttemptRow.error.is_not(None),
+    )
+    return [error for error in session.scalars(query.order_by(AttemptRow.number)) if error is not None]
 
 
 def _describe(ending: Ending) -> str:
@@ -106,6 +156,6 @@ def _describe(ending: Ending) -> str:
         case Published():
             return "succeeded"
         case Failure(error):
-            return f"failed: {error['code']}"
+            return f"error: {error['code']}"
         case Interruption():
             return ending.value

@@ -67,7 +67,7 @@ def test_a_status_that_is_none_is_refused_by_the_database(sessions: Sessions, sp
 def test_what_is_not_there_is_not_found(sessions: Sessions, spec: JobSpec) -> None:
     row = create(sessions, spec)
     with sessions.begin() as session:
-        for lookup in (store.get, store.artifacts, store.attempts, store.file):
+        for lookup in (store.get, store.artifacts, store.attempts, store.checkpoints, store.file):
             with pytest.raises(NotFound, match="nowhere"):
                 lookup(session, "nowhere", project_id=DEFAULT_PROJECT)
         with pytest.raises(NotFound, match="nowhere"):

@@ -16,7 +16,14 @@ def desk(sessions: sessionmaker[Session]) -> Desk:
 
 @pytest.fixture
 def quick(settings: Settings) -> Settings:
-    return settings.model_copy(update={"heartbeat_seconds": 0.3, "cancel_grace_seconds": 0.5})
+    return settings.model_copy(
+        update={
+            "heartbeat_seconds": 0.3,
+            "cancel_grace_seconds": 0.5,
+            "checkpoint_grace_seconds": 5.0,
+            "retry_seconds": 0.0,
+        }
+    )
 
 
 @pytest.fixture

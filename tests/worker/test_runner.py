@@ -83,7 +83,7 @@ def test_a_doubled_doorbell_starts_nothing(quick: Settings, desk: Desk, started:
     ],
 )
 def test_a_job_that_fails(way: str, code: str, message: str, quick: Settings, desk: Desk, bucket: "Bucket") -> None:
-    job_id = desk.submit(way=way)
+    job_id = desk.submit(max_attempts=1, way=way)
     work(quick, child("fails"))
     job = desk.job(job_id)
     assert job.error is not None

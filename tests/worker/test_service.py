@@ -35,6 +35,7 @@ class Service:
             "PRUNERY_RELAY_SECONDS": "0.1",
             "PRUNERY_PULL_SECONDS": "1",
             "PRUNERY_CANCEL_GRACE_SECONDS": "0.5",
+            "PRUNERY_CHECKPOINT_GRACE_SECONDS": "0.5",
         }
         self._logs = logs
         self._processes: list[subprocess.Popen[bytes]] = []

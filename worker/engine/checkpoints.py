@@ -15,9 +15,10 @@ import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from worker.engine.identity import Identity
+if TYPE_CHECKING:  # the supervisor reads checkpoints too, and must not import torch
+    from worker.engine.identity import Identity
 
 KEPT = 3
 """The newest so many stay."""
@@ -39,7 +40,7 @@ class Checkpoint:
 class Checkpoints:
     """The folder of one job."""
 
-    def __init__(self, folder: Path, identity: Identity) -> None:
+    def __init__(self, folder: Path, identity: "Identity") -> None:
         """`identity` is of the job that writes here; another one's checkpoints are refused."""
         self.folder = folder
         self._identity = identity
@@ -62,7 +63,7 @@ class Checkpoints:
         """
         damaged: list[str] = []
         for folder in reversed(stored(self.folder)):
-            manifest, fault = _read_manifest(folder)
+            manifest, fault = read_manifest(folder)
             if manifest is None:
                 damaged.append(f"{folder.name}: {fault}")
                 continue
@@ -107,8 +108,8 @@ def _last_number(folder: Path) -> int:
     return max(map(_number, stored(folder)), default=0)
 
 
-def _read_manifest(folder: Path) -> tuple[dict[str, Any] | None, str]:
-    """The manifest if all that it lists is there unchanged, else why not."""
+def read_manifest(folder: Path) -> tuple[dict[str, Any] | None, str]:
+    """The manifest if all that it lists is there unchanged, else why not. Reads every byte."""
     try:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
         if manifest["format"] != FORMAT:

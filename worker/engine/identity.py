@@ -58,8 +58,13 @@ def _bytes(tensor: Tensor) -> bytes:
 
 
 def _bearing(spec: JobSpec) -> dict[str, Any]:
-    """What of a spec must not change under a job: not where things come from, nor what is done after training."""
+    """What of a spec must not change under a job: not where things come from, nor what is done after training.
+
+    Nor what a second try may do otherwise, and still be the same training: see `jobs.overrides`.
+    """
     content = spec.model_dump(mode="json", include={"method", "evaluation", "seed"})
+    for key in ("micro_batch_size", "learning_rate"):
+        content["method"]["train"].pop(key)
     for key in ("dataset", "prompts", "benchmark"):
         content["evaluation"].pop(key)
     return content

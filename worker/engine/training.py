@@ -164,6 +164,19 @@ class _Trainer(Trainer):
             return
         super()._run_epoch(*arguments, **named)
 
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        """With the rates of this spec: a second try may be more careful than the run that the checkpoint is of."""
+        assert self.optimizer is not None
+        asked = [group["initial_lr"] for group in self.optimizer.param_groups]
+        super()._load_optimizer_and_scheduler(checkpoint)
+        scheduler = self.lr_scheduler
+        if scheduler is None or scheduler.base_lrs == asked:
+            return
+        for group, before, rate in zip(self.optimizer.param_groups, scheduler.base_lrs, asked, strict=True):
+            group["lr"] *= rate / before
+            group["initial_lr"] = rate
+        scheduler.base_lrs = asked
+
     def create_optimizer(self, model: torch.nn.Module | None = None) -> torch.optim.Optimizer:
         if self.optimizer is None:
             learner = self.model if model is None else model

@@ -17,11 +17,13 @@ class Child:
         parser = argparse.ArgumentParser()
         parser.add_argument("--spec", type=Path, required=True)
         parser.add_argument("--out", type=Path, required=True)
+        parser.add_argument("--checkpoints", type=Path)
         parser.add_argument("--events-fd", type=int, required=True)
         options = parser.parse_args()
         self.spec: dict[str, Any] = json.loads(options.spec.read_text())
         self.metadata: dict[str, str] = self.spec["metadata"]
         self.out: Path = options.out
+        self.checkpoints: Path = options.checkpoints
         self.events_fd: int = options.events_fd
         if "started" in self.metadata:
             with open(self.metadata["started"], "a") as file:
