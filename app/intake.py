@@ -1,5 +1,7 @@
 """What can be said against a job before it is stored: from its words, and from a look at its model and its texts."""
 
+from datetime import UTC, datetime
+
 from app import base_models, datasets, pointers
 from app.deps import Door
 from app.pointers import at
@@ -15,6 +17,8 @@ def check(spec: JobSpec, door: Door, project_id: str) -> Plan | None:
         PruneryError: with the JSON Pointer of the field to change, if that helps.
     """
     refuse_nul(spec.model_dump(mode="json"))
+    with at("/limits/deadline"):
+        _check_deadline(spec)
     if spec.webhook is not None:
         with at("/webhook/url"):
             door.egress.target(spec.webhook.url)
@@ -40,6 +44,12 @@ def check(spec: JobSpec, door: Door, project_id: str) -> Plan | None:
         shapes.check_scope(shape, spec.method.scope)
     with at("/method/ratio" if spec.method.target is None else "/method/target"):
         return forecast(shape, spec)
+
+
+def _check_deadline(spec: JobSpec) -> None:
+    deadline = spec.limits.deadline
+    if deadline is not None and deadline <= datetime.now(UTC):
+        raise errors.InvalidSpec(f"The deadline {deadline.isoformat()} is over.", hint="Name a time to come.")
 
 
 def _windows(spec: JobSpec) -> dict[str, int]:

@@ -41,6 +41,7 @@ class Urls(BaseModel):
     artifacts: str
     attempts: str
     checkpoints: str
+    waiting: str
     cancel: str
     pause: str
     resume: str

@@ -9,7 +9,7 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, func, or_, select
+from sqlalchemy import ColumnElement, Integer, cast, func, or_, select
 from sqlalchemy.orm import Session, aliased
 
 from jobs import transitions
@@ -65,6 +65,7 @@ def claim_next(session: Session, worker: Worker, lease_seconds: float) -> Claim 
         .correlate(JobRow)
         .scalar_subquery()
     )
+    most = func.coalesce(ProjectRow.max_running, cast(worker.project_max_running, Integer))
     turn = (
         select(JobRow.id)
         .join(ProjectRow, ProjectRow.id == JobRow.project_id)
@@ -73,7 +74,7 @@ def claim_next(session: Session, worker: Worker, lease_seconds: float) -> Claim 
             or_(JobRow.not_before.is_(None), JobRow.not_before <= func.now()),
             or_(JobRow.needed_bytes.is_(None), JobRow.needed_bytes <= worker.memory_bytes),
             or_(JobRow.gpu_class.is_(None), JobRow.gpu_class == worker.gpu_class),
-            or_(ProjectRow.max_running.is_(None), at_work < ProjectRow.max_running),
+            or_(most.is_(None), at_work < most),
         )
         .order_by(JobRow.priority.desc(), at_work, JobRow.queued_at, JobRow.id)
         .limit(1)

@@ -26,6 +26,7 @@ class Worker:
     host: str
     memory_bytes: int  # what a job may take
     gpu_class: str | None
+    project_max_running: int | None = None  # jobs of a project at once, where it has no limit of its own
 
     @classmethod
     def here(cls, settings: Settings) -> "Worker":
@@ -35,6 +36,7 @@ class Worker:
             host,
             settings.worker_memory_bytes or accelerator_bytes() or _host_bytes(),
             settings.gpu_class,
+            settings.project_max_running,
         )
 
 

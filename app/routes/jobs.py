@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from fastapi.responses import JSONResponse
 from sqlalchemy.orm import Session
 
-from app import changing, estimates, intake, listing, problems, quotas, ranges, store
+from app import changing, estimates, intake, listing, problems, quotas, ranges, store, waiting
 from app.audit import AuditDep
 from app.callers import JobReader, JobWriter
 from app.changes import Mark
@@ -20,6 +20,7 @@ from app.idempotency import OnceDep
 from app.job_bodies import JSON_ONLY, JobBody, PatchBody
 from app.job_query import METADATA, MOST, JobQuery
 from app.schemas import JOBS, AttemptList, CheckpointList, EventList, Job, JobList, job_url
+from app.waiting import Waiting
 from jobs.states import FINAL, Status
 from jobs.tables import JobRow
 
@@ -198,6 +199,13 @@ def list_checkpoints(job_id: str, door: DoorDep, caller: JobReader) -> Checkpoin
     """What a job can go on from; a resumed job goes on from the newest that is whole."""
     with door.sessions() as session:
         return CheckpointList.of(store.checkpoints(session, job_id, project_id=caller.project_id))
+
+
+@router.get("/{job_id}/waiting", responses=problems.responses(404, 422))
+def explain_waiting(job_id: str, door: DoorDep, caller: JobReader) -> Waiting:
+    """Why a queued job waits, and behind how many."""
+    with door.sessions() as session:
+        return waiting.look(session, job_id, door.settings, project_id=caller.project_id)
 
 
 @router.get("/{job_id}/events", responses=problems.responses(404, 422))

@@ -1,6 +1,7 @@
 """One worker at a time, and none that was overtaken can still write."""
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -223,6 +224,12 @@ def test_a_project_has_no_more_jobs_at_work_than_it_may(sessions: Sessions, spec
     with ThreadPoolExecutor(6) as pool:
         won = list(pool.map(lambda _: claim_next(sessions), range(6)))
     assert sum(job_id is not None for job_id in won) == 2
+
+
+def test_the_services_own_limit_holds_where_a_project_has_none(sessions: Sessions, spec: JobSpec) -> None:
+    made = [submitted(sessions, spec) for _ in range(3)]
+    limited = replace(BIG, project_max_running=2)
+    assert [claim_next(sessions, limited) for _ in range(3)] == [made[0], made[1], None]
 
 
 def test_a_job_goes_only_to_a_worker_that_it_fits(sessions: Sessions, spec: JobSpec) -> None:
