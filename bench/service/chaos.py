@@ -35,9 +35,10 @@ SETTINGS = {
     "PRUNERY_LEASE_SECONDS": "6",
     "PRUNERY_HEARTBEAT_SECONDS": "1",
     "PRUNERY_REAP_SECONDS": "1",
-    "PRUNERY_RERING_SECONDS": "10",
+    "PRUNERY_PULL_SECONDS": "5",
     # What is held here is that nothing is lost, not when one gives up.
     "PRUNERY_MAX_ATTEMPTS": "1000",
+    "PRUNERY_MAX_FREE_ATTEMPTS": "1000",
 }
 
 

@@ -13,7 +13,6 @@ from pathlib import Path
 import redis
 
 from cli.stack import Stack
-from cli.stack.family import descendants
 
 SERVERS = ("postgres", "valkey", "seaweed")
 DOWN_SECONDS = (0.0, 2.0)
@@ -32,14 +31,13 @@ class Fault:
 
 
 def worst(stack: Stack) -> list[Fault]:
-    """Every part once without warning, an engine, a supervisor that outlives its lease, and the broker's memory."""
+    """Every part once without warning, an engine, a worker that outlives its lease, and the broker's memory."""
     parts = [part for part in stack.processes if part not in stack.workers]
     return [
         *(Fault(f"kill {part}", partial(_kill, part)) for part in parts),
         *(Fault(f"kill {worker}", partial(_kill_alone, worker)) for worker in stack.workers),
-        *(Fault(f"kill supervisor of {worker}", partial(_kill_supervisor, worker)) for worker in stack.workers),
         Fault("kill engine", _kill_engine),
-        Fault("stop supervisor beyond its lease", _outlive_lease),
+        Fault("stop a worker beyond its lease", _outlive_lease),
         Fault("wipe broker", _wipe),
     ]
 
@@ -100,10 +98,6 @@ def _stand_still(part: str, stack: Stack, chance: random.Random) -> bool:
     return True
 
 
-def _kill_supervisor(worker: str, stack: Stack, chance: random.Random) -> bool:
-    return _send(_supervisors(worker, stack), signal.SIGKILL)
-
-
 def _kill_engine(stack: Stack, chance: random.Random) -> bool:
     running = engines(stack)
     return bool(running) and _send([chance.choice(running)], signal.SIGKILL)
@@ -120,22 +114,17 @@ def _stop_engine(stack: Stack, chance: random.Random) -> bool:
 
 
 def _outlive_lease(stack: Stack, chance: random.Random) -> bool:
-    """Have a supervisor miss its lease while its engine goes on, and then wake up beside its successor."""
-    supervisors = _supervisors(chance.choice(stack.workers), stack)
-    stopped = _send(supervisors, signal.SIGSTOP)
+    """Have a worker miss its lease while its engine goes on, and then wake up beside its successor."""
+    worker = [stack.processes[chance.choice(stack.workers)].pid]
+    _send(worker, signal.SIGSTOP)
     time.sleep(1.5 * float(stack.settings["PRUNERY_LEASE_SECONDS"]))
-    _send(supervisors, signal.SIGCONT)
-    return stopped
+    return _send(worker, signal.SIGCONT)
 
 
 def _wipe(stack: Stack, chance: random.Random) -> bool:
     with redis.Redis.from_url(stack.servers.valkey.url, socket_timeout=5) as broker:
         broker.flushall()
     return True
-
-
-def _supervisors(worker: str, stack: Stack) -> list[int]:
-    return [pid for pid in descendants(stack.processes[worker].pid) if not _is_engine_of(stack, pid)]
 
 
 def _send(pids: list[int], number: signal.Signals) -> bool:

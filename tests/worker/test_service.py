@@ -28,7 +28,6 @@ class Service:
     def __init__(self, environment: dict[str, str], logs: Path) -> None:
         self._environment = {
             **os.environ,
-            **environment,
             "PRUNERY_HEARTBEAT_SECONDS": "0.3",
             "PRUNERY_LEASE_SECONDS": "3",
             "PRUNERY_REAP_SECONDS": "0.5",
@@ -36,6 +35,7 @@ class Service:
             "PRUNERY_PULL_SECONDS": "1",
             "PRUNERY_CANCEL_GRACE_SECONDS": "0.5",
             "PRUNERY_CHECKPOINT_GRACE_SECONDS": "0.5",
+            **environment,
         }
         self._logs = logs
         self._processes: list[subprocess.Popen[bytes]] = []
