@@ -83,9 +83,9 @@ GAUGES: tuple[tuple[str, str, tuple[str, ...], str], ...] = (
     ),
     (
         "compression_queue_depth",
-        "Jobs that wait for a worker.",
-        (),
-        "SELECT count(*) FROM jobs WHERE status = 'queued'",
+        "Jobs that wait for a worker, by the class of GPU that they ask for.",
+        ("class",),
+        "SELECT coalesce(gpu_class, 'any'), count(*) FROM jobs WHERE status = 'queued' GROUP BY 1",
     ),
     (
         "compression_queue_oldest_age_seconds",
@@ -106,20 +106,40 @@ GAUGES: tuple[tuple[str, str, tuple[str, ...], str], ...] = (
         "SELECT coalesce(extract(epoch FROM now() - min(created_at)), 0) FROM outbox",
     ),
     (
+        "compression_workers",
+        "Workers that were seen within a minute.",
+        ("class", "state"),
+        """
+        SELECT coalesce(gpu_class, 'any'), CASE WHEN job_id IS NULL THEN 'idle' ELSE 'busy' END, count(*)
+        FROM workers WHERE seen_at > now() - interval '1 minute' GROUP BY 1, 2
+        """,
+    ),
+    (
+        "compression_webhook_pending",
+        "Messages that webhooks are still to be sent.",
+        (),
+        "SELECT count(*) FROM webhook_deliveries WHERE status = 'pending'",
+    ),
+    (
         "compression_part_seen_timestamp_seconds",
         "When a part that nobody calls was last at work.",
         ("part",),
         f"SELECT labels::json ->> 'part', value FROM meters WHERE name = '{meters.SEEN}'",
     ),
 )
+# What is there even if nothing is: a series that comes and goes is hard to alert on.
+ZEROS: dict[str, dict[tuple[str, ...], float]] = {
+    "compression_jobs": {(str(status),): 0.0 for status in Status},
+    "compression_queue_depth": {("any",): 0.0},
+    "compression_workers": {("any", "idle"): 0.0, ("any", "busy"): 0.0},
+}
 
 
 def _gauges(session: Session) -> Iterator[Metric]:
     for name, says, labels, query in GAUGES:
         family = GaugeMetricFamily(name, says, labels=labels)
         rows = {tuple(map(str, values)): float(value) for *values, value in session.execute(text(query))}
-        if name == "compression_jobs":
-            rows = {(str(status),): 0.0 for status in Status} | rows
+        rows = ZEROS.get(name, {}) | rows
         for values, value in rows.items():
             family.add_metric(values, value)
         yield family

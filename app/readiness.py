@@ -26,7 +26,13 @@ NEEDED = ("database", "object storage")
 SEEN = {
     "relay": "queued jobs are not announced, and lost ones not put back",
     "webhooks": "nobody is told what happens to jobs",
+    "workers": "queued jobs wait",
 }
+
+AGES = """
+SELECT labels::json ->> 'part', extract(epoch FROM now()) - value FROM meters WHERE name = :seen
+UNION ALL SELECT 'workers', extract(epoch FROM now() - max(seen_at)) FROM workers HAVING count(*) > 0
+"""
 
 logger = logging.getLogger(__name__)
 
@@ -91,10 +97,9 @@ class Readiness:
         )
 
     def _database(self) -> Mapping[str, str]:
-        query = text("SELECT labels::json ->> 'part', extract(epoch FROM now()) - value FROM meters WHERE name = :seen")
         try:
             with self._engine.connect() as connection:
-                ages = {part: float(age) for part, age in connection.execute(query, {"seen": meters.SEEN})}
+                ages = {part: float(age) for part, age in connection.execute(text(AGES), {"seen": meters.SEEN})}
         except SQLAlchemyError as error:
             logger.warning("the database does not answer: %s", error)
             return {"database": "it does not answer"}

@@ -9,7 +9,8 @@ from typing import Any
 from sqlalchemy import ColumnElement, func, insert, update
 from sqlalchemy.orm import Session
 
-from jobs import webhooks
+from jobs import meters, webhooks
+from jobs.errors import WorkerLost
 from jobs.states import FINAL, LEASED, Status, sources
 from jobs.tables import AttemptRow, EventRow, JobRow, Json, OutboxRow
 
@@ -47,6 +48,7 @@ def move(
         session.add(OutboxRow(job_id=job_id))
     if target not in LEASED:
         _end_attempt(session, row)
+    _count(session, row, data)
     return row
 
 
@@ -70,7 +72,7 @@ def change(
 def _end_attempt(session: Session, row: JobRow) -> None:
     """Close the attempt that held the lease, if one did."""
     step = (row.progress or {}).get("step")
-    session.execute(
+    ended = session.execute(
         update(AttemptRow)
         .where(AttemptRow.job_id == row.id, AttemptRow.ended_at.is_(None))
         .values(
@@ -80,7 +82,23 @@ def _end_attempt(session: Session, row: JobRow) -> None:
             phase=func.coalesce(row.phase, AttemptRow.phase),
             reached_step=step if isinstance(step, int) else None,
         )
+        .returning(func.extract("epoch", AttemptRow.ended_at - AttemptRow.started_at))
     )
+    for seconds in ended.scalars():
+        # A job that goes back to the queue says by its reason how its attempt fared.
+        outcome = row.reason or row.status if row.status == Status.QUEUED else row.status
+        useful = row.status in (Status.SUCCEEDED, Status.PAUSED)
+        meters.count(session, meters.ATTEMPTS, outcome=outcome)
+        meters.count(session, meters.GPU_SECONDS, float(seconds), useful=str(useful).lower())
+
+
+def _count(session: Session, row: JobRow, data: Json) -> None:
+    if row.status == Status.RUNNING and row.heartbeat_at is not None:
+        meters.observe(session, meters.QUEUE_WAIT, (row.heartbeat_at - row.queued_at).total_seconds())
+    if row.status in FINAL:
+        meters.count(session, meters.FINISHED, status=row.status, reason=row.reason or "none")
+    if data.get("reason") == WorkerLost.code:
+        meters.count(session, meters.LEASES_EXPIRED)
 
 
 def number(session: Session, row: JobRow, events: Sequence[Event]) -> None:

@@ -64,7 +64,7 @@ def test_they_tell_of_jobs_and_of_requests_by_their_route(client: TestClient, de
     client.request("BREW", "/v1/compression/jobs")
     after = scrape(client, accept=accept)
     assert value(after, "compression_jobs", status="queued") == 1
-    assert value(after, "compression_queue_depth") == 1
+    assert value(after, "compression_queue_depth", **{"class": "any"}) == 1
     assert value(after, "compression_outbox_unsent") == 1
     assert 0 < value(after, "compression_queue_oldest_age_seconds") < 60
     requests = {

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from starlette.testclient import TestClient
 
 from app.main import create_app
-from app.readiness import PATIENCE_SECONDS, SEEN
+from app.readiness import PATIENCE_SECONDS
 from jobs import meters
 from jobs.settings import Settings
 from tests.worker.wire import Wire
@@ -56,8 +56,9 @@ def client(wires: Wires) -> Iterator[TestClient]:
 def everybody(sessions: sessionmaker[Session]) -> None:
     """As if all parts were at work."""
     with sessions.begin() as session:
-        for part in SEEN:
-            meters.seen(session, part)
+        meters.seen(session, "relay")
+        meters.seen(session, "webhooks")
+        session.execute(text("INSERT INTO workers (id, host, memory_bytes) VALUES ('w', 'h', 1)"))
 
 
 def ask(client: TestClient) -> tuple[int, dict[str, Any]]:
@@ -99,16 +100,27 @@ def test_without_the_database_or_storage_it_is_not_ready_and_says_so_at_once(
     wires.wires[part].mend()
 
 
-def test_a_relay_that_is_not_at_work_is_missed(client: TestClient, sessions: sessionmaker[Session]) -> None:
+@pytest.mark.usefixtures("everybody")
+@pytest.mark.parametrize(
+    ("part", "consequence", "statement"),
+    [
+        ("relay", "not announced", "UPDATE meters SET value = value - 3600 WHERE labels LIKE '%relay%'"),
+        ("webhooks", "nobody is told", "UPDATE meters SET value = value - 3600 WHERE labels LIKE '%webhooks%'"),
+        ("workers", "queued jobs wait", "UPDATE workers SET seen_at = now() - interval '1 hour'"),
+    ],
+)
+def test_a_part_that_is_not_at_work_is_missed(
+    client: TestClient, sessions: sessionmaker[Session], part: str, consequence: str, statement: str
+) -> None:
+    with sessions.begin() as session:
+        session.execute(text(statement))
     status, body = ask(client)
-    assert (status, body["degraded"]) == (200, sorted(SEEN))
-    assert "never at work" in body["details"]["relay"]
-    with sessions.begin() as session:
-        for part in SEEN:
-            meters.seen(session, part)
-    assert ask(client)[1]["status"] == "ok"
-    with sessions.begin() as session:
-        session.execute(text("UPDATE meters SET value = value - 3600"))
-    details = ask(client)[1]["details"]
-    assert "last at work 36" in details["relay"]
-    assert "not announced" in details["relay"]
+    assert (status, body["degraded"]) == (200, [part])
+    assert "last at work 36" in body["details"][part]
+    assert consequence in body["details"][part]
+
+
+def test_parts_that_were_never_at_work_are_missed_too(client: TestClient) -> None:
+    status, body = ask(client)
+    assert (status, body["degraded"]) == (200, ["relay", "webhooks", "workers"])
+    assert all("never at work" in words for words in body["details"].values())
