@@ -34,7 +34,7 @@ from app.routes import (
     verbs,
     webhooks,
 )
-from jobs import errors, logs
+from jobs import errors, logs, tracing
 from jobs import settings as environment
 from jobs.settings import Settings
 
@@ -64,6 +64,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     """The application; with settings of its own, or those of the process."""
     settings = settings or environment.load()
     logs.install(settings)
+    tracing.install("api")
     door = deps.open_door(settings)
     app = FastAPI(
         title="Prunery",
@@ -104,6 +105,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         tasks.cancel_scope.cancel()
     door.readiness.close()
     door.engine.dispose()
+    tracing.flush()
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app import problems
-from jobs import ids, logs
+from jobs import ids, logs, tracing
 
 HEADER = "X-Request-Id"
 ACCEPTED = re.compile(r"[\w.:/+=-]{1,128}", re.ASCII)
@@ -29,6 +29,8 @@ class RequestId:
         request_id = given if ACCEPTED.fullmatch(given) else ids.new("req")
         scope.setdefault("state", {})["request_id"] = request_id
         logs.note(request_id=request_id)
+        # Else FastAPI is in a span of its own already.
+        tracing.go_on(Headers(scope=scope).get(tracing.TRACEPARENT))
         started = False
 
         async def send_with_id(message: Message) -> None:

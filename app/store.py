@@ -7,7 +7,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app import webhooks
-from jobs import ids, sources, transitions
+from jobs import ids, sources, tracing, transitions
 from jobs.errors import NotFound
 from jobs.outline import Plan
 from jobs.sealing import Seal
@@ -39,6 +39,7 @@ def create(
         base_model=sources.place(spec.base_model),
         metadata_=spec.metadata,
         spec=spec.model_dump(mode="json"),
+        traceparent=tracing.traceparent(),
         plan=plan and plan.model_dump(mode="json"),
         status=Status.QUEUED,
         last_seq=1,

@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
+from jobs import tracing
 from jobs.settings import Settings
 
 P = ParamSpec("P")
@@ -83,8 +84,8 @@ class _Handler(logging.StreamHandler[Any]):
         self.addFilter(self._identify)
 
     def _identify(self, record: logging.LogRecord) -> bool:
-        for name, value in (self.ids | _ids.get()).items():
-            if name not in vars(record):
+        for name, value in {**self.ids, **_ids.get(), "trace_id": tracing.trace_id()}.items():
+            if value is not None and name not in vars(record):
                 setattr(record, name, value)
         return True
 

@@ -50,7 +50,9 @@ PHASES = Meter("compression_job_duration_seconds", "Time that jobs spent in a ph
 LEASES_EXPIRED = Meter("compression_job_lease_expired", "Leases that ran out: their worker fell silent.")
 ATTEMPTS = Meter("compression_job_attempts", "Attempts that ended.", ("outcome",))
 GPU_SECONDS = Meter(
-    "compression_gpu_seconds", "Time that attempts held their worker; useful if its work was kept.", ("useful",)
+    "compression_gpu_seconds",
+    "Time that attempts held their worker; useful up to the last checkpoint, or to success.",
+    ("useful",),
 )
 CHECKPOINT_BYTES = Meter("compression_checkpoint_upload_bytes", "Bytes of checkpoints that went to object storage.")
 DELIVERIES = Meter("compression_webhook_deliveries", "Attempts to deliver a webhook's message.", ("outcome",))

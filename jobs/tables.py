@@ -73,6 +73,7 @@ class JobRow(Table):
     base_model: Mapped[str]
     metadata_: Mapped[Json] = mapped_column("metadata")
     spec: Mapped[Json]
+    traceparent: Mapped[str | None]  # of the request that asked for it
     plan: Mapped[Json | None]  # what will be kept, if it was known when the job was made
 
     version: Mapped[int] = mapped_column(server_default="1")  # goes up with each change that a client can see

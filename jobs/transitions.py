@@ -6,13 +6,13 @@ Whoever wants to hear of an event is told in the same transaction, see `jobs.web
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, func, insert, update
+from sqlalchemy import ColumnElement, func, insert, select, update
 from sqlalchemy.orm import Session
 
 from jobs import meters, webhooks
 from jobs.errors import WorkerLost
 from jobs.states import FINAL, LEASED, Status, sources
-from jobs.tables import AttemptRow, EventRow, JobRow, Json, OutboxRow
+from jobs.tables import AttemptRow, CheckpointRow, EventRow, JobRow, Json, OutboxRow
 
 Event = tuple[str, Json]
 
@@ -72,6 +72,11 @@ def change(
 def _end_attempt(session: Session, row: JobRow) -> None:
     """Close the attempt that held the lease, if one did."""
     step = (row.progress or {}).get("step")
+    saved_at = (
+        select(func.max(CheckpointRow.created_at))
+        .where(CheckpointRow.job_id == AttemptRow.job_id, CheckpointRow.attempt == AttemptRow.number)
+        .scalar_subquery()
+    )
     ended = session.execute(
         update(AttemptRow)
         .where(AttemptRow.job_id == row.id, AttemptRow.ended_at.is_(None))
@@ -82,14 +87,19 @@ def _end_attempt(session: Session, row: JobRow) -> None:
             phase=func.coalesce(row.phase, AttemptRow.phase),
             reached_step=step if isinstance(step, int) else None,
         )
-        .returning(func.extract("epoch", AttemptRow.ended_at - AttemptRow.started_at))
+        .returning(
+            func.extract("epoch", AttemptRow.ended_at - AttemptRow.started_at),
+            func.coalesce(func.extract("epoch", saved_at - AttemptRow.started_at), 0),
+        )
     )
-    for seconds in ended.scalars():
+    for seconds, saved_seconds in ended:
         # A job that goes back to the queue says by its reason how its attempt fared.
         outcome = row.reason or row.status if row.status == Status.QUEUED else row.status
-        useful = row.status in (Status.SUCCEEDED, Status.PAUSED)
+        # What comes after the last checkpoint is done again, or was for nothing.
+        useful = seconds if row.status == Status.SUCCEEDED else min(seconds, saved_seconds)
         meters.count(session, meters.ATTEMPTS, outcome=outcome)
-        meters.count(session, meters.GPU_SECONDS, float(seconds), useful=str(useful).lower())
+        meters.count(session, meters.GPU_SECONDS, float(useful), useful="true")
+        meters.count(session, meters.GPU_SECONDS, float(seconds - useful), useful="false")
 
 
 def _count(session: Session, row: JobRow, data: Json) -> None:

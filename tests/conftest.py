@@ -9,6 +9,7 @@
                         and jobs may name any local path. A test may kill parts of it, as in
                         `stack.processes["worker-1"].kill()`, if it starts them again: `stack.restart("worker-1")`
                         and `stack.wait_for("worker-1")`.
+`collector` (session)   what the processes of `stack` trace: `tests.collector.Collector`.
 `engine`, `sessions` (test)   on the test's database.
 `spec` (test)           a job that may be stored.
 `data`, `small_model`, `small_text` (session)   see `tests.models`.
@@ -27,6 +28,7 @@ import boto3
 import psycopg
 import pytest
 import redis
+from cryptography.fernet import Fernet
 from psycopg import sql
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session, sessionmaker
@@ -37,6 +39,7 @@ from cli.stack.stack import Stack
 from jobs import database
 from jobs.settings import Settings, load
 from jobs.specs import JobSpec
+from tests.collector import Collector
 from tests.models import data, small_model, small_text  # noqa: F401  # fixtures
 
 if TYPE_CHECKING:
@@ -97,7 +100,13 @@ def bucket(environment: dict[str, str]) -> "Bucket":
 
 
 @pytest.fixture(scope="session")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+def collector() -> Iterator[Collector]:
+    with Collector() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory, collector: Collector) -> Iterator[Stack]:
     settings = {
         "PRUNERY_LOCAL_ROOTS": json.dumps(["/"]),
         # So that the job of a killed worker is soon given to another.
@@ -105,6 +114,13 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         "PRUNERY_HEARTBEAT_SECONDS": "1",
         "PRUNERY_REAP_SECONDS": "1",
         "PRUNERY_LOG_FORMAT": "json",
+        # Its webhooks may come to this machine.
+        "PRUNERY_WEBHOOK_HTTP": "true",
+        "PRUNERY_WEBHOOK_PORTS": "[]",
+        "PRUNERY_WEBHOOK_NETWORKS": json.dumps(["127.0.0.0/8"]),
+        "PRUNERY_ENCRYPTION_KEYS": json.dumps([Fernet.generate_key().decode()]),
+        "OTEL_EXPORTER_OTLP_ENDPOINT": collector.url,
+        "OTEL_BSP_SCHEDULE_DELAY": "500",
     }
     (port,) = free_block(1)
     with Stack(tmp_path_factory.mktemp("stack"), port=port, settings=settings) as running:

@@ -9,6 +9,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from jobs import meters, webhooks
+from jobs.tables import JobRow
 from jobs.webhook_tables import WebhookAttemptRow, WebhookDeliveryRow, WebhookEndpointRow
 
 # Seconds from one attempt to the next; about three days in all.
@@ -30,6 +31,7 @@ class Message:
     attempt: int
     type: str
     job_id: str | None
+    traceparent: str | None
     body: str
     url: str
     secrets: tuple[str, ...]  # sealed
@@ -59,8 +61,9 @@ class Answer:
 def take(session: Session, busy: Collection[str]) -> Message | None:
     """The next message that is due, but for endpoints that are `busy`; nobody else gets it for TAKEN_SECONDS."""
     query = (
-        select(WebhookDeliveryRow, WebhookEndpointRow, func.now())
+        select(WebhookDeliveryRow, WebhookEndpointRow, JobRow.traceparent, func.now())
         .join(WebhookEndpointRow, WebhookEndpointRow.id == WebhookDeliveryRow.endpoint_id)
+        .outerjoin(JobRow, JobRow.id == WebhookDeliveryRow.job_id)
         .where(
             WebhookDeliveryRow.status == "pending",
             WebhookDeliveryRow.due_at <= func.now(),
@@ -73,7 +76,7 @@ def take(session: Session, busy: Collection[str]) -> Message | None:
     found = session.execute(query).one_or_none()
     if found is None:
         return None
-    row, endpoint, now = found
+    row, endpoint, traceparent, now = found
     row.attempts += 1
     row.due_at = now + timedelta(seconds=TAKEN_SECONDS)
     return Message(
@@ -82,6 +85,7 @@ def take(session: Session, busy: Collection[str]) -> Message | None:
         attempt=row.attempts,
         type=row.type,
         job_id=row.job_id,
+        traceparent=traceparent,
         body=row.body,
         url=endpoint.url,
         secrets=_secrets(endpoint, now),

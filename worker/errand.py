@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
+from jobs import logs
 from jobs.errors import StorageUnavailable
 
 LONGEST_PAUSE_SECONDS = 15.0
@@ -23,7 +24,7 @@ class Errand(threading.Thread, Generic[T]):
 
     def __init__(self, name: str, work: Callable[[Check], T]) -> None:
         super().__init__(name=name, daemon=True)
-        self._work = work
+        self._work = logs.carried(work)
         self._abandoned = threading.Event()
         self._result: T
         self._error: Exception | None = None

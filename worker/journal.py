@@ -11,7 +11,7 @@ from typing import Any
 
 from sqlalchemy.orm import Session, sessionmaker
 
-from jobs import database
+from jobs import database, logs, meters, tracing
 from jobs.states import PHASES, Status
 from jobs.tables import Json
 from jobs.transitions import Event
@@ -40,12 +40,16 @@ class Journal:
         self._phase = PHASES[0]
         self._progress: Json | None = None
         self._moved = False
+        self._stay: _Stay | None = None
+        self._stays: list[_Stay] = []  # those that are over
         self._points: list[series.Point] = []
         self._measured = False  # by this attempt, in the database
         self._log_lines = 0
         self._excerpt: deque[str] = deque(maxlen=EXCERPT_LINES)
         self._closed = threading.Event()
-        self._thread = threading.Thread(target=self._write_until_closed, name=f"journal of {claim.job_id}", daemon=True)
+        self._thread = threading.Thread(
+            target=logs.carried(self._write_until_closed), name=f"journal of {claim.job_id}", daemon=True
+        )
         self._thread.start()
 
     @property
@@ -69,14 +73,24 @@ class Journal:
     def enter(self, phase: str) -> None:
         """Note that the job is in another phase."""
         with self._lock:
+            self._leave()
+            self._stay = _Stay(phase)
             self._phase, self._moved = phase, True
             self._events.append(("phase", {"phase": phase}))
 
     def close(self) -> None:
         """Write what is left, unless the job is lost meanwhile."""
+        with self._lock:
+            self._leave()
         self._closed.set()
         while self._thread.is_alive() and not self._lease.lost:
             self._thread.join(timeout=0.2)
+
+    def _leave(self) -> None:
+        if self._stay is not None:
+            self._stay.end()
+            self._stays.append(self._stay)
+            self._stay = None
 
     def _note_event(self, text: str) -> None:
         try:
@@ -141,9 +155,10 @@ class Journal:
             # A batch that is being written must not grow any more; should it fail, it stays in front.
             events, self._events = self._events, []
             points, self._points = self._points, []
+            stays, self._stays = self._stays, []
             phase, progress, moved = self._phase, self._progress, self._moved
             self._moved = False
-        if not (events or moved):
+        if not (events or moved or stays):
             return
         try:
             with self._sessions.begin() as session:
@@ -151,15 +166,32 @@ class Journal:
                 held = held and (not moved or leases.progress(session, self._claim, phase, progress))
                 if held:  # by the lock that one of these has on the job
                     series.write(session, self._claim.job_id, points, anew=not self._measured)
+                    for stay in stays:
+                        meters.observe(session, meters.PHASES, stay.seconds, phase=stay.phase)
             self._measured |= bool(points)
         except database.OUTAGES:
             with self._lock:
                 self._events = events + self._events
                 self._points = points + self._points
+                self._stays = stays + self._stays
                 self._moved |= moved
             raise
         if not held:
             self._lease.fence()
+
+
+class _Stay:
+    """The time that a job spends in a phase."""
+
+    def __init__(self, phase: str) -> None:
+        self.phase = phase if phase in PHASES else "other"
+        self.seconds = 0.0
+        self._span = tracing.begin(f"phase {self.phase}")
+        self._began = time.monotonic()
+
+    def end(self) -> None:
+        self.seconds = time.monotonic() - self._began
+        self._span.end()
 
 
 def storable(value: Any) -> Any:

@@ -8,7 +8,7 @@ from typing import Self
 
 from sqlalchemy.orm import Session, sessionmaker
 
-from jobs import database
+from jobs import database, logs
 from jobs.settings import Settings
 from worker import leases
 from worker.leases import Claim, Orders
@@ -33,7 +33,9 @@ class Lease:
         self._fenced = threading.Event()
         self._orders = Orders(cancel=False)
         self._left = threading.Event()
-        self._thread = threading.Thread(target=self._beat_until_left, name=f"lease of {claim.job_id}", daemon=True)
+        self._thread = threading.Thread(
+            target=logs.carried(self._beat_until_left), name=f"lease of {claim.job_id}", daemon=True
+        )
 
     def __enter__(self) -> Self:
         self._thread.start()

@@ -31,6 +31,7 @@ class Claim:
     token: UUID
     attempt: int
     spec: Json
+    traceparent: str | None = None
 
 
 @dataclass(frozen=True)
@@ -107,7 +108,7 @@ def claim(session: Session, job_id: str, owner: str, lease_seconds: float) -> Cl
     if row is None or row.lease_token is None:
         return None
     session.add(AttemptRow(job_id=row.id, number=row.attempt, worker=owner, started_at=func.now()))
-    return Claim(row.id, row.lease_token, row.attempt, overridden(row.spec, row.overrides))
+    return Claim(row.id, row.lease_token, row.attempt, overridden(row.spec, row.overrides), row.traceparent)
 
 
 def beat(session: Session, claim: Claim, lease_seconds: float) -> Orders | None:

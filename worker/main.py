@@ -7,7 +7,7 @@ from typing import Any
 
 from celery import signals
 
-from jobs import logs
+from jobs import logs, tracing
 from jobs.settings import load
 from worker import bell
 
@@ -23,3 +23,4 @@ def _log(**_: Any) -> None:
 @signals.celeryd_init.connect
 def _say_who(sender: str, **_: Any) -> None:
     logs.install(load(), worker=sender)
+    tracing.install("worker")

@@ -9,6 +9,7 @@ from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
+from jobs import tracing
 from jobs.errors import PruneryError
 from jobs.files import Files, blob_key
 from worker.errand import Check, Patience
@@ -17,6 +18,7 @@ from worker.leases import Claim, NewArtifact
 CHUNK_BYTES = 2**20
 
 
+@tracing.span("publish")
 def publish(files: Files, model: Path, claim: Claim, *, check: Check, patience_seconds: float) -> list[NewArtifact]:
     """Upload every file of `model`; what is there already is not sent again.
 

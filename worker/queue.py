@@ -2,8 +2,10 @@
 
 from celery import Celery
 from kombu.exceptions import OperationalError
+from opentelemetry.trace import SpanKind
 from redis.exceptions import RedisError
 
+from jobs import tracing
 from jobs.settings import Settings
 
 NAME = "jobs"
@@ -35,13 +37,15 @@ def application(settings: Settings) -> Celery:
     return celery
 
 
-def send(celery: Celery, job_id: str) -> None:
+def send(celery: Celery, job_id: str, traceparent: str | None = None) -> None:
     """Ring for a job, without trying twice.
 
     Raises:
         BrokerUnavailable: it was not heard, or perhaps not.
     """
+    about = {"messaging.system": "redis", "messaging.destination.name": NAME, tracing.JOB: job_id}
     try:
-        celery.send_task(TASK, kwargs={"job_id": job_id}, queue=NAME, retry=False)
+        with tracing.span(f"send {NAME}", about, parent=traceparent, kind=SpanKind.PRODUCER):
+            celery.send_task(TASK, kwargs={"job_id": job_id}, queue=NAME, retry=False, headers=tracing.carrier())
     except (OperationalError, RedisError, OSError) as error:
         raise BrokerUnavailable(str(error)) from error

@@ -6,7 +6,7 @@ import threading
 import time
 from types import FrameType
 
-from jobs import database, logs, meters
+from jobs import database, logs, meters, tracing
 from jobs.settings import Settings, load
 from worker import outbox, pulse, queue, reaper, replays
 
@@ -55,7 +55,7 @@ class Relay:
         with self._sessions.begin() as session:
             for bell in outbox.unsent(session, limit):
                 try:
-                    queue.send(self._celery, bell.job_id)
+                    queue.send(self._celery, bell.job_id, outbox.traceparent(session, bell))
                 except queue.BrokerUnavailable as error:
                     self._went("broker", error)
                     break
@@ -78,6 +78,7 @@ class Relay:
 def main() -> None:
     settings = load()
     logs.install(settings)
+    tracing.install("relay")
     stop = threading.Event()
 
     def end(number: int, frame: FrameType | None) -> None:

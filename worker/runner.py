@@ -3,12 +3,14 @@
 import logging
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
+from opentelemetry.trace import SpanKind
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session, sessionmaker
 
-from jobs import database
+from jobs import database, logs, tracing
 from jobs.files import Files
 from jobs.settings import Settings
 from jobs.states import FINAL
@@ -67,13 +69,26 @@ class Runner:
 
     def _run(self, sessions: sessionmaker[Session], claim: Claim, claimed_at: float) -> None:
         _log.info("%s: attempt %d begins", claim.job_id, claim.attempt)
-        with Lease(sessions, claim, self._settings, claimed_at=claimed_at) as lease:
+        with observed(claim), Lease(sessions, claim, self._settings, claimed_at=claimed_at) as lease:
             journal = Journal(sessions, claim, lease)
             attempt = Attempt(self._settings, sessions, claim, lease, journal, Files(self._settings), self._stopping)
             ending = attempt.run(self._command)
             settled = _settle(sessions, claim, lease, ending, self._settings)
         outcome = _describe(ending) if settled else "lost, nothing written"
         _log.info("%s: attempt %d ended: %s", claim.job_id, claim.attempt, outcome)
+
+
+@contextmanager
+def observed(claim: Claim) -> Iterator[None]:
+    """Whatever is logged and traced within tells of this attempt."""
+    about: dict[str, str | int] = {tracing.JOB: claim.job_id, tracing.ATTEMPT: claim.attempt}
+    parent, kind = claim.traceparent, SpanKind.CONSUMER
+    with (
+        logs.about(job_id=claim.job_id, attempt=claim.attempt),
+        tracing.span("attempt", about, parent=parent, kind=kind),
+    ):
+        yield
+    tracing.flush()
 
 
 def _settle(sessions: sessionmaker[Session], claim: Claim, lease: Lease, ending: Ending, settings: Settings) -> bool:

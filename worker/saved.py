@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
-from jobs import transitions
+from jobs import meters, transitions
 from jobs.tables import AttemptRow, CheckpointRow, JobRow, Json
 from worker import leases
 from worker.depot import Stored
@@ -69,6 +69,7 @@ def record(session: Session, claim: Claim, stored: Stored, *, resumed_from: int 
         sha256=stored.sha256,
     )
     session.add(row)
+    meters.count(session, meters.CHECKPOINT_BYTES, stored.bytes)
     session.flush()
     session.refresh(row)
     alive = usable(session, claim)

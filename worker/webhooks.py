@@ -9,7 +9,9 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from types import FrameType
 
-from jobs import database, logs, meters
+from opentelemetry.trace import SpanKind
+
+from jobs import database, logs, meters, tracing
 from jobs.egress import Egress
 from jobs.errors import SecretUnreadable
 from jobs.sealing import Seal
@@ -106,12 +108,18 @@ class Sender:
         headers = signatures.headers(
             message.id, message.type, body, secrets, now=int(time.time()), subject=message.job_id
         )
-        return self._post(message.url, headers, body)
+        about = {"http.request.method": "POST", "prunery.webhook.id": message.id, "prunery.webhook.type": message.type}
+        with tracing.span("send webhook", about, parent=message.traceparent, kind=SpanKind.CLIENT) as span:
+            answer = self._post(message.url, {**headers, **tracing.carrier()}, body)
+            if not answer.ok:
+                tracing.fail(span, answer.error or f"status {answer.status}")
+        return answer
 
 
 def main() -> None:
     settings = load()
     logs.install(settings)
+    tracing.install("webhooks")
     stop = threading.Event()
 
     def end(number: int, frame: FrameType | None) -> None:

@@ -83,6 +83,7 @@ def create_job(
 
         with door.sessions.begin() as session:
             row = once.run(session, asked, first=partial(create, session), again=partial(get, session))
+        door.metrics.created.inc()
     response.headers["Location"] = job_url(row.id)
     return Job.of(row)
 

@@ -12,7 +12,19 @@ _OURS = "PRUNERY_"
 _EVERYONE = ("PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR", "LD_LIBRARY_PATH")
 _USER = ("HOME", "USER", "XDG_CACHE_HOME")
 _NETWORK = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE")
-_PREFIXES = ("HF_", "HUGGINGFACE_", "CUDA_", "NVIDIA_", "NCCL_", "OMP_", "MKL_", "TORCH", "PYTORCH_", "TOKENIZERS_")
+_PREFIXES = (
+    "HF_",
+    "HUGGINGFACE_",
+    "CUDA_",
+    "OTEL_",
+    "NVIDIA_",
+    "NCCL_",
+    "OMP_",
+    "MKL_",
+    "TORCH",
+    "PYTORCH_",
+    "TOKENIZERS_",
+)
 
 
 def for_server() -> dict[str, str]:

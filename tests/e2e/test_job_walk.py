@@ -33,7 +33,7 @@ class Caller:
             follow_redirects=True,
         )
 
-    def submit(self, model: Path, text: Path, *, steps: int) -> Job:
+    def submit(self, model: Path, text: Path, *, steps: int, **more: Any) -> Job:
         uploaded = self.http.post("/v1/files", params={"name": text.name}, content=text.read_bytes())
         assert uploaded.status_code == 201, uploaded.text
         spec = {
@@ -49,6 +49,7 @@ class Caller:
             },
             "evaluation": {"max_windows": 8, "finetuned_reference": False, "benchmark": False},
             "metadata": {"purpose": "test"},
+            **more,
         }
         answer = self.http.post(JOBS, json=spec)
         assert answer.status_code == 202, answer.text
