@@ -115,6 +115,15 @@ GAUGES: tuple[tuple[str, str, tuple[str, ...], str], ...] = (
         """,
     ),
     (
+        "compression_gpu_memory_used_bytes",
+        "Memory in use on each GPU of the machines on which there are workers.",
+        ("host", "gpu"),
+        """
+        SELECT host, number - 1, max(bytes) FROM workers, unnest(gpu_used_bytes) WITH ORDINALITY AS gpu (bytes, number)
+        WHERE seen_at > now() - interval '1 minute' GROUP BY 1, 2
+        """,
+    ),
+    (
         "compression_webhook_pending",
         "Messages that webhooks are still to be sent.",
         (),

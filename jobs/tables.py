@@ -17,7 +17,7 @@ from sqlalchemy import (
     func,
     text,
 )
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from jobs.states import LEASED, Status
@@ -190,6 +190,7 @@ class WorkerRow(Table):
     gpu_class: Mapped[str | None]
     memory_bytes: Mapped[int] = mapped_column(BigInteger)  # what a job may take
     job_id: Mapped[str | None]  # what it works on
+    gpu_used_bytes: Mapped[list[int]] = mapped_column(ARRAY(BigInteger), server_default="{}")  # by GPU of its machine
     started_at: Mapped[datetime] = mapped_column(server_default=func.now())
     seen_at: Mapped[datetime] = mapped_column(server_default=func.now())
 

@@ -5,6 +5,7 @@ The doorbell only wakes it early. A worker whose broker is away, or that was nev
 
 import logging
 import threading
+import time
 from collections.abc import Sequence
 
 from sqlalchemy.orm import Session, sessionmaker
@@ -14,6 +15,9 @@ from jobs.settings import Settings
 from worker import pulse, workers
 from worker.runner import ENGINE, Runner
 from worker.workers import Worker
+
+# How often the memory of the GPUs is asked for.
+MEASURE_SECONDS = 15.0
 
 _log = logging.getLogger(__name__)
 
@@ -55,16 +59,18 @@ class Hands(threading.Thread):
 
     def _show(self, sessions: sessionmaker[Session], runner: Runner) -> None:
         """Say again and again that the worker is there and what it does, and at last that it is gone."""
-        gone = False
+        gone, used, measure_at = False, list[int](), time.monotonic()
         while not gone:
             gone = self._left.wait(self._settings.heartbeat_seconds)
             pulse.beat(self._settings.pulse_file)
+            if time.monotonic() >= measure_at:
+                used, measure_at = workers.gpu_used_bytes(), time.monotonic() + MEASURE_SECONDS
             try:
                 with sessions.begin() as session:
                     if gone:
                         workers.left(session, runner.worker)
                     else:
-                        workers.seen(session, runner.worker, runner.job_id)
+                        workers.seen(session, runner.worker, runner.job_id, used)
             except database.OUTAGES as error:
                 _log.debug("Not shown: the database does not answer: %s", error)
 

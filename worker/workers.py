@@ -3,6 +3,7 @@
 import os
 import socket
 import subprocess
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from uuid import uuid4
@@ -15,7 +16,7 @@ from jobs.settings import Settings
 from jobs.tables import WorkerRow
 
 FORGOTTEN_AFTER = timedelta(days=1)
-ASK_GPU = ("nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits")
+ASK_GPU = ("nvidia-smi", "--format=csv,noheader,nounits")
 
 
 @dataclass(frozen=True)
@@ -41,22 +42,33 @@ class Worker:
 
 
 def accelerator_bytes() -> int | None:
-    """Memory of the smallest GPU that the driver knows of, or None; no CUDA comes into this process."""
+    """Memory of the smallest GPU that the driver knows of, or None."""
+    return min(filter(None, _ask_gpus("memory.total", seconds=30)), default=None)
+
+
+def gpu_used_bytes() -> list[int]:
+    """Memory that is in use on each GPU of the machine."""
+    return _ask_gpus("memory.used", seconds=5)
+
+
+def _ask_gpus(what: str, *, seconds: float) -> list[int]:
+    """Bytes by GPU, 0 where the driver does not know; no CUDA comes into this process."""
+    command = [*ASK_GPU, f"--query-gpu={what}"]
     try:
-        answer = subprocess.run(ASK_GPU, capture_output=True, text=True, timeout=30, check=True)
+        answer = subprocess.run(command, capture_output=True, text=True, timeout=seconds, check=True)
     except (OSError, subprocess.SubprocessError):
-        return None
-    sizes = [int(line) for line in answer.stdout.split() if line.isdecimal()]
-    return min(sizes) * 2**20 if sizes else None
+        return []
+    return [int(line) * 2**20 if line.isdecimal() else 0 for line in answer.stdout.split()]
 
 
-def seen(session: Session, worker: Worker, job_id: str | None = None) -> None:
-    """Note that the worker is there, and what it works on."""
+def seen(session: Session, worker: Worker, job_id: str | None = None, used_bytes: Sequence[int] = ()) -> None:
+    """Note that the worker is there, what it works on, and how much of each GPU is in use."""
     values = {
         "host": worker.host,
         "memory_bytes": worker.memory_bytes,
         "gpu_class": worker.gpu_class,
         "job_id": job_id,
+        "gpu_used_bytes": list(used_bytes),
         "seen_at": func.now(),
     }
     statement = insert(WorkerRow).values(id=worker.id, **values)
