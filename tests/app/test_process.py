@@ -114,6 +114,20 @@ def test_an_upload_that_breaks_off_leaves_nothing(
     until(lambda: stored() == (0, 0, 0, 0, 0, 0))
 
 
+def test_an_api_that_is_to_end_finishes_what_is_under_way_and_takes_nothing_new(api: Api) -> None:
+    def body() -> Iterator[bytes]:
+        yield BLOCK
+        api.process.send_signal(signal.SIGTERM)
+        until(lambda: not _ready(newcomer))
+        assert api.process.poll() is None
+        yield BLOCK
+
+    with httpx2.Client(base_url=api.http.base_url, trust_env=False, timeout=10) as newcomer:
+        uploaded = api.http.post("/v1/files", params={"name": "late.jsonl"}, content=body())
+    assert (uploaded.status_code, uploaded.json()["bytes"]) == (201, 2 * len(BLOCK))
+    assert api.process.wait(timeout=60) in (0, -signal.SIGTERM)
+
+
 def test_the_door_never_loads_what_the_worker_needs(environment: dict[str, str]) -> None:
     script = """if True:
         import sys

@@ -127,7 +127,8 @@ def test_stopping_waits_longer_than_the_services_take() -> None:
     grace = {name: service.get("stop_grace_period") for name, service in compose.services().items()}
     timeout = compose.command("api")[compose.command("api").index("--timeout-graceful-shutdown") + 1]
     assert _seconds(grace["api"]) > int(timeout)
-    assert _seconds(grace["worker"]) > Settings.model_fields["cancel_grace_seconds"].default + 20
+    settings = {name: field.default for name, field in Settings.model_fields.items()}
+    assert _seconds(grace["worker"]) > 2 * settings["checkpoint_grace_seconds"] + settings["cancel_grace_seconds"] + 20
     assert _seconds(grace["webhooks"]) > Settings.model_fields["webhook_timeout_seconds"].default
     # SeaweedFS waits 15 s for its streams.
     assert _seconds(grace["s3"]) > 15
