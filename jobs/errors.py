@@ -14,6 +14,7 @@ PruneryError
 │   ├── VersionMismatch         not as the client knows it
 │   ├── StateConflict           the job is not in a state that allows this
 │   ├── RangeNotSatisfiable     bytes beyond the end of an artifact
+│   ├── FileInUse               a job that has not ended needs the file
 │   └── AddressRefused, TooManyEndpoints    of webhooks: an address that we must not call, or one too many
 ├── BaseModelError              the model to compress cannot be used
 │   ├── BaseModelNotFound, BaseModelGated
@@ -42,6 +43,7 @@ the same request may succeed later.
 from jobs.fields import FieldError as FieldError  # named from here by those who raise
 from jobs.refusals import AddressRefused as AddressRefused
 from jobs.refusals import BodyTooLarge as BodyTooLarge
+from jobs.refusals import FileInUse as FileInUse
 from jobs.refusals import Forbidden as Forbidden
 from jobs.refusals import IdempotencyKeyReused as IdempotencyKeyReused
 from jobs.refusals import InvalidCursor as InvalidCursor

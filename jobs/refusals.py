@@ -178,3 +178,11 @@ class TooManyEndpoints(RequestRefused):
     code = "too_many_endpoints"
     status = 409
     title = "Too many webhook endpoints"
+
+
+class FileInUse(RequestRefused):
+    """A job that has not ended needs the file."""
+
+    code = "file_in_use"
+    status = 409
+    title = "The file is in use"

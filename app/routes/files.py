@@ -10,7 +10,8 @@ from pydantic import AfterValidator
 from sqlalchemy.orm import Session
 from starlette.exceptions import HTTPException
 
-from app import problems, quotas, store, texts
+from app import problems, quotas, removal, store, texts
+from app.audit import AuditDep
 from app.callers import JobReader, JobWriter
 from app.deps import Door, DoorDep
 from app.idempotency import Once, OnceDep
@@ -58,6 +59,14 @@ def get_file(file_id: str, door: DoorDep, caller: JobReader) -> File:
     """What is known of an uploaded file."""
     with door.sessions() as session:
         return File.of(store.file(session, file_id, project_id=caller.project_id))
+
+
+@router.delete("/{file_id}", status_code=204, responses=problems.responses(403, 404, 409, 422))
+def delete_file(file_id: str, door: DoorDep, caller: JobWriter, audit: AuditDep) -> None:
+    """Remove an uploaded file that no waiting or running job needs."""
+    with door.sessions.begin() as session:
+        row = removal.remove_file(session, file_id, project_id=caller.project_id)
+        audit.record(session, "file.delete", row.id, name=row.name)
 
 
 def _require_room(door: Door, project_id: str, bytes: int) -> None:
