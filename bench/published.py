@@ -1,5 +1,6 @@
 """A job that has succeeded without an engine: its rows and its files are what a worker would have left."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from app import store
@@ -8,7 +9,7 @@ from jobs.files import Files
 from jobs.settings import Settings
 from jobs.specs import JobSpec
 from jobs.tables import DEFAULT_PROJECT
-from worker import leases
+from worker import holds, leases
 from worker.publish import publish
 
 SPEC = {
@@ -28,7 +29,12 @@ def job(settings: Settings, model: Path) -> str:
         row = store.create(session, JobSpec.model_validate(SPEC), project_id=DEFAULT_PROJECT, max_attempts=1)
         claim = leases.claim(session, row.id, "bench", SECONDS)
     assert claim is not None
-    artifacts = publish(Files(settings), model, claim, check=lambda: None, patience_seconds=SECONDS)
+
+    def hold(sha256s: Sequence[str]) -> None:
+        with sessions.begin() as session:
+            holds.hold(session, claim.job_id, sha256s)
+
+    artifacts = publish(Files(settings), model, claim, hold=hold, check=lambda: None, patience_seconds=SECONDS)
     with sessions.begin() as session:
         leases.succeed(session, claim, {}, artifacts)
     engine.dispose()

@@ -3,6 +3,7 @@
 import errno
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 
 CHUNK_BYTES = 256 * 2**10
 
+# Below these keys lie contents by their hash, uploaded files by their id, and what attempts leave, by the job's id.
+BLOBS, UPLOADS, JOBS = "blobs/sha256/", "uploads/", "jobs/"
+
 OnBytes = Callable[[int], None]
 
 
@@ -32,14 +36,22 @@ class StoredObject:
     bytes: int
 
 
+@dataclass(frozen=True)
+class OldObject:
+    """An object that was not written lately."""
+
+    key: str
+    bytes: int
+
+
 def blob_key(sha256: str) -> str:
     """Where content with this hash is kept."""
-    return f"blobs/sha256/{sha256[:2]}/{sha256}"
+    return f"{BLOBS}{sha256[:2]}/{sha256}"
 
 
 def upload_folder(file_id: str) -> str:
     """Where an uploaded file is kept: this folder holds one object, under the name that the file was given."""
-    return f"uploads/{file_id}"
+    return f"{UPLOADS}{file_id}"
 
 
 def upload_key(file_id: str, name: str) -> str:
@@ -182,6 +194,28 @@ class Files:
                 if not s3.is_absent(error):
                     raise
         return [entry for entry in found if entry.name]
+
+    def older(self, prefix: str, before: datetime) -> Iterator[OldObject]:
+        """The objects below a prefix that were last written before then."""
+        with s3.named_errors(f"list {prefix}"):
+            pages = self._s3.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix)
+            for page in pages:
+                for entry in page.get("Contents", ()):
+                    if entry["LastModified"] < before:
+                        yield OldObject(entry["Key"], entry["Size"])
+
+    def unfinished(self, before: datetime) -> Iterator[tuple[str, str]]:
+        """Key and id of each upload in parts that was begun before then and has not ended."""
+        with s3.named_errors("list unfinished uploads"):
+            for page in self._s3.get_paginator("list_multipart_uploads").paginate(Bucket=self.bucket):
+                for upload in page.get("Uploads", ()):
+                    if upload["Initiated"] < before:
+                        yield upload["Key"], upload["UploadId"]
+
+    def abort(self, key: str, upload_id: str) -> None:
+        """Discards an unfinished upload."""
+        with s3.named_errors(f"discard the upload of {key}"):
+            self._s3.abort_multipart_upload(Bucket=self.bucket, Key=key, UploadId=upload_id)
 
     def delete(self, key: str) -> None:
         """Removes an object, if it is there."""

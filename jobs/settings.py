@@ -119,6 +119,23 @@ class Settings(S3Settings):
         (), description="Fernet keys for the secrets of webhooks: the first encrypts, each can decrypt."
     )
 
+    collect_seconds: float = Field(3600.0, gt=0, description="How often what nobody needs any more is deleted.")
+    orphan_grace_seconds: float = Field(
+        86_400.0, ge=0, description="An object that no row tells of is deleted once it is so old."
+    )
+    checkpoint_days: float | None = Field(
+        7.0, gt=0, description="Jobs that ended so long ago cannot be resumed any more: their checkpoints are deleted."
+    )
+    history_days: float | None = Field(
+        None, gt=0, description="Events and metrics of jobs that ended so long ago are deleted; never if not set."
+    )
+    delivery_days: float | None = Field(
+        30.0, gt=0, description="What webhooks have told is kept for so long after it was settled."
+    )
+    file_days: float | None = Field(
+        None, gt=0, description="Uploaded files that no job has used for so long are deleted; never if not set."
+    )
+
     @field_validator("encryption_keys")
     @classmethod
     def _fernet_keys(cls, keys: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:

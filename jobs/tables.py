@@ -228,6 +228,19 @@ class ArtifactRow(Table):
     bytes: Mapped[int] = mapped_column(BigInteger)
     sha256: Mapped[str]
 
+    __table_args__ = (Index("artifacts_sha256", "sha256"),)
+
+
+class HoldRow(Table):
+    """A content that an attempt is about to publish: it stays in object storage until the job has ended."""
+
+    __tablename__ = "holds"
+
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
+    sha256: Mapped[str] = mapped_column(primary_key=True)
+
+    __table_args__ = (Index("holds_sha256", "sha256"),)
+
 
 class FileRow(Table):
     """An uploaded file."""

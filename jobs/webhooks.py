@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 NAMES = {
     "running": "started",
     "phase": "phase_changed",
-    "checkpoint": "checkpoint_saved",
+    "checkpoint_saved": "checkpoint_saved",
     "paused": "paused",
     "succeeded": "succeeded",
     "failed": "failed",

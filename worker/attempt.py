@@ -14,11 +14,12 @@ from typing import TypeVar
 
 from sqlalchemy.orm import Session, sessionmaker
 
-from jobs.errors import PruneryError
+from jobs import database
+from jobs.errors import PruneryError, StorageUnavailable
 from jobs.files import Files
 from jobs.settings import Settings
 from jobs.tables import Json
-from worker import endings, host_memory, publish, restore, workdir
+from worker import endings, holds, host_memory, publish, restore, workdir
 from worker.endings import Failure
 from worker.engine import orders
 from worker.engine.orders import Order
@@ -176,8 +177,15 @@ class Attempt:
 
     def _publish(self, model: Path) -> list[NewArtifact]:
         patience = self._settings.storage_patience_seconds
-        work = partial(publish.publish, self._files, model, self._claim, patience_seconds=patience)
+        work = partial(publish.publish, self._files, model, self._claim, hold=self._hold, patience_seconds=patience)
         return self._run_errand("publication", lambda check: work(check=check))
+
+    def _hold(self, sha256s: Sequence[str]) -> None:
+        try:
+            with self._sessions.begin() as session:
+                holds.hold(session, self._claim.job_id, sha256s)
+        except database.OUTAGES as error:
+            raise StorageUnavailable(f"The database does not answer: {error}") from error
 
     def _run_errand(self, name: str, work: Callable[[Check], T]) -> T:
         errand = Errand(f"{name} of {self._claim.job_id}", work)

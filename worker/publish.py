@@ -5,6 +5,7 @@ Nothing becomes visible by this: a client sees the files once the job's row says
 
 import hashlib
 import json
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -17,23 +18,30 @@ from worker.leases import Claim, NewArtifact
 
 CHUNK_BYTES = 2**20
 
+Hold = Callable[[Sequence[str]], None]
 
 @tracing.span("publish")
-def publish(files: Files, model: Path, claim: Claim, *, check: Check, patience_seconds: float) -> list[NewArtifact]:
+def publish(
+    files: Files, model: Path, claim: Claim, *, hold: Hold, check: Check, patience_seconds: float
+) -> list[NewArtifact]:
     """Upload every file of `model`; what is there already is not sent again.
 
     Args:
+        hold: Sees to it that contents, by their hashes, stay where they are; see `worker.holds`.
         check: Called between pieces; what it raises ends the upload and passes through.
         patience_seconds: For how long a storage that does not answer is asked again.
     Raises:
         StorageUnavailable: it did not answer for so long.
     """
     patience = Patience(patience_seconds, check)
-    artifacts = []
-    for path in _files_of(model):
-        artifact = NewArtifact(path.relative_to(model).as_posix(), path.stat().st_size, _sha256(path, check))
-        patience.insist(partial(_upload, files, path, artifact, check))
-        artifacts.append(artifact)
+    artifacts = [
+        NewArtifact(path.relative_to(model).as_posix(), path.stat().st_size, _sha256(path, check))
+        for path in _files_of(model)
+    ]
+    # Before the look at what is there: what is found then must not go before the job's row tells of it.
+    patience.insist(partial(hold, [artifact.sha256 for artifact in artifacts]))
+    for artifact in artifacts:
+        patience.insist(partial(_upload, files, model / artifact.path, artifact, check))
     manifest = {
         "job_id": claim.job_id,
         "attempt": claim.attempt,

@@ -8,7 +8,7 @@ from types import FrameType
 
 from jobs import database, logs, meters, tracing
 from jobs.settings import Settings, load
-from worker import outbox, pulse, queue, reaper, replays
+from worker import collect, outbox, pulse, queue, reaper, replays
 
 BATCH = 100
 
@@ -87,6 +87,8 @@ def main() -> None:
     signal.signal(signal.SIGTERM, end)
     signal.signal(signal.SIGINT, end)
     relay = Relay(settings)
+    # A thread of its own: it takes long, and bells must not wait for it.
+    threading.Thread(target=collect.run, args=(settings, stop), name="collector", daemon=True).start()
     _log.info("The relay listens")
     relay.run(stop)
 

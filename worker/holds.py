@@ -1,0 +1,42 @@
+"""Which contents must not be swept away although no artifact names them yet. Never commits.
+
+A worker that finds a content in object storage does not send it again. Between its look and the row that makes the
+content an artifact, a sweep could take the content away. So the worker first says what it needs (`hold`), and commits
+that; only then it looks. A sweep deletes under a lock that excludes whoever says so, after a look at what was said.
+What was said before the sweep looked is kept; what is said afterwards finds the content missing, and brings it again.
+"""
+
+from collections.abc import Collection, Sequence
+
+from sqlalchemy import func, select
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
+
+from jobs.states import FINAL
+from jobs.tables import ArtifactRow, HoldRow, JobRow
+
+# Any number that nothing else in this database locks.
+LOCK = 0x5_7EE9
+
+
+def hold(session: Session, job_id: str, sha256s: Collection[str]) -> None:
+    """Keep these contents for as long as the job has not ended; waits while a sweep deletes."""
+    session.execute(select(func.pg_advisory_xact_lock_shared(LOCK)))
+    if sha256s:
+        rows = [{"job_id": job_id, "sha256": sha256} for sha256 in sorted(set(sha256s))]
+        session.execute(insert(HoldRow).values(rows).on_conflict_do_nothing())
+
+
+def exclude_others(session: Session) -> None:
+    """Have nobody say what they need until the end of this transaction."""
+    session.execute(select(func.pg_advisory_xact_lock(LOCK)))
+
+
+def needed(session: Session, sha256s: Sequence[str]) -> set[str]:
+    """Those of the contents that are an artifact, or that a job which has not ended is about to make one."""
+    held = (
+        select(HoldRow.sha256)
+        .join(JobRow, JobRow.id == HoldRow.job_id)
+        .where(HoldRow.sha256.in_(sha256s), JobRow.status.not_in(FINAL))
+    )
+    return set(session.scalars(select(ArtifactRow.sha256).where(ArtifactRow.sha256.in_(sha256s)).union(held)))
