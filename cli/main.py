@@ -27,6 +27,7 @@ COMMANDS = {
     "finish": Lazy("cli.verbs:finish", "Have a job publish what it has come to."),
     "retry": Lazy("cli.verbs:retry", "Let a job that ended begin anew."),
     "download": Lazy("cli.download:download", "Fetch the model that a job made."),
+    "doctor": Lazy("cli.doctor:doctor", "Say what is wrong with a service, and what to do."),
     "webhooks": Lazy("cli.webhooks:webhooks", "Tell other programs what happens to jobs."),
     "plan": Lazy("cli.plan:plan", "Show what a job would come to, without touching weights."),
     "compress": Lazy("cli.compress:compress", "Run the engine alone, without a service."),

@@ -189,7 +189,7 @@ def _print_table(columns: Sequence[str], rows: Sequence[Sequence[str | Text]]) -
     table = Table(box=None, pad_edge=False, header_style="dim")
     for column in columns:
         # What is cut off here cannot be used.
-        table.add_column(column, no_wrap=column == "id", overflow="fold")
+        table.add_column(column, no_wrap=column not in ("url", "events", "job"), overflow="fold")
     for row in rows:
         table.add_row(*row)
     Console().print(table)

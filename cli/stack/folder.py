@@ -5,6 +5,7 @@ import fcntl
 import json
 import os
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 from cli.stack.credentials import Credentials, write_private
@@ -71,6 +72,10 @@ class DataFolder:
     def write_connection(self, url: str, api_key: str) -> None:
         """What a client on this machine needs, for its owner alone."""
         write_private(self.connection, json.dumps({"url": url, "api_key": api_key}, indent=2))
+
+    def write_environment(self, settings: Mapping[str, str]) -> None:
+        """What our processes are told, for whoever examines them; it stays when they end."""
+        write_private(self.root / "environment.json", json.dumps(dict(settings), indent=2))
 
     def _read_ports(self) -> dict[str, list[int]]:
         with contextlib.suppress(FileNotFoundError, json.JSONDecodeError):

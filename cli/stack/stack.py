@@ -109,6 +109,7 @@ class Stack:
         self._announce("Starting PostgreSQL, Valkey and SeaweedFS")
         self.servers.start()
         try:
+            self.servers.folder.write_environment(self.settings)
             self._migrate()
             self._announce("Starting the API, the relay, the sender of webhooks and the workers")
             for worker in self._workers:
