@@ -8,8 +8,8 @@ from pathlib import Path
 
 import click
 
+from cli.connection import CONNECTION_FILE
 from cli.stack import environment
-from cli.up import DEFAULT_DATA
 
 
 @click.command(
@@ -25,7 +25,7 @@ Exit codes: 0 all works, 1 something does not, 2 there is nothing to look at.
 @click.option(
     "--data",
     type=click.Path(path_type=Path, file_okay=False),
-    default=DEFAULT_DATA,
+    default=CONNECTION_FILE.parent,
     show_default=True,
     help="The folder of the service that `prunery up` runs.",
 )

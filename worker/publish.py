@@ -20,6 +20,7 @@ CHUNK_BYTES = 2**20
 
 Hold = Callable[[Sequence[str]], None]
 
+
 @tracing.span("publish")
 def publish(
     files: Files, model: Path, claim: Claim, *, hold: Hold, check: Check, patience_seconds: float

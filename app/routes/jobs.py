@@ -60,7 +60,8 @@ def create_job(
     """Ask for a compression. What can be checked without the weights is checked now; a refused job is not stored."""
     if validate_only:
         return JSONResponse(estimates.estimate(spec, door, caller.project_id).model_dump(mode="json"))
-    asked = spec.model_dump_json()
+    # The webhook is no part of the other copies of a spec.
+    asked = spec.model_dump_json() + (spec.webhook.model_dump_json() if spec.webhook else "")
     get = partial(store.get, project_id=caller.project_id)
     with door.sessions() as session:
         earlier = once.earlier(session, asked)
