@@ -12,7 +12,18 @@ import httpx2
 from pydantic import ValidationError
 
 from cli.connection import Connection
-from cli.resources import Artifact, ArtifactList, Event, EventPage, Job, JobPage, Problem, Resource, UploadedFile
+from cli.resources import (
+    Artifact,
+    ArtifactList,
+    Event,
+    EventPage,
+    Job,
+    JobPage,
+    Problem,
+    Resource,
+    UploadedFile,
+    Waiting,
+)
 from jobs.errors import RequestInFlight
 from jobs.states import Verb
 
@@ -102,6 +113,9 @@ class Client:
             if not page.has_more or not page.data:
                 return
             params["after"] = page.data[-1].id
+
+    def waiting(self, job_id: str) -> Waiting:
+        return self.call(Waiting, "GET", f"{_job(job_id)}/waiting")
 
     def act(self, job_id: str, verb: Verb, body: Mapping[str, Any]) -> Job:
         return self.call(Job, "POST", f"{_job(job_id)}/{verb}", json=body)

@@ -10,12 +10,14 @@ from rich.text import Text
 
 from cli import numbers
 from cli.progress import details, duration, label, time_left
-from cli.resources import Job
+from cli.resources import Job, Waiting
 from jobs.states import Status
 
 STYLES = {
     Status.QUEUED: "yellow",
     Status.RUNNING: "cyan",
+    Status.PAUSING: "yellow",
+    Status.PAUSED: "blue",
     Status.CANCELLING: "yellow",
     Status.SUCCEEDED: "green",
     Status.FAILED: "red",
@@ -36,8 +38,8 @@ def show_end(console: Console, job: Job) -> None:
         console.print(Text(f"  prunery {then} {job.id}", style="bold"))
 
 
-def show_state(console: Console, job: Job) -> None:
-    """All that matters of a job, field by field."""
+def show_state(console: Console, job: Job, waiting: Waiting | None = None) -> None:
+    """All that matters of a job, field by field; with `waiting` also why it waits."""
     table = Table.grid(padding=(0, 2))
     table.add_column(style="dim")
     table.add_column(overflow="fold")
@@ -45,6 +47,8 @@ def show_state(console: Console, job: Job) -> None:
     if job.name:
         table.add_row("name", job.name)
     table.add_row("status", Text(str(job.status), style=f"bold {STYLES[job.status]}"))
+    if waiting is not None and waiting.waits:
+        table.add_row("waits", f"{waiting.detail} {waiting.ahead} ahead of it.")
     if job.status is Status.RUNNING:
         percent = "" if job.progress is None or job.progress.percent is None else f"{job.progress.percent:.0f} %"
         parts = [label(job.phase or ""), percent]

@@ -72,6 +72,14 @@ class Job(Resource):
         return (self.finished_at - self.started_at).total_seconds()
 
 
+class Waiting(Resource):
+    """How a job stands in the queue."""
+
+    waits: bool
+    ahead: int = 0
+    detail: str = ""
+
+
 class Event(Resource):
     """Something that happened to a job; `seq` counts up within it."""
 

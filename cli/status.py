@@ -7,6 +7,7 @@ from cli.client import Client
 from cli.exits import of
 from cli.outcome import show_state
 from cli.service import with_client
+from jobs.states import Status
 
 
 @click.command(
@@ -28,5 +29,6 @@ def status(ctx: click.Context, client: Client, job_id: str, as_json: bool) -> No
     if as_json:
         click.echo(job.model_dump_json(indent=2))
     else:
-        show_state(Console(), job)
+        waiting = client.waiting(job_id) if job.status is Status.QUEUED else None
+        show_state(Console(), job, waiting)
     ctx.exit(of(job.status))

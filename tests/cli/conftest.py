@@ -18,7 +18,7 @@ from jobs import database
 from jobs.files import Files, blob_key
 from jobs.settings import Settings
 from jobs.specs import JobSpec
-from jobs.tables import DEFAULT_PROJECT
+from jobs.tables import DEFAULT_PROJECT, EventRow
 from worker import leases
 from worker.leases import Claim, NewArtifact
 
@@ -70,6 +70,10 @@ class Service:
             return store.create(
                 session, JobSpec.model_validate(SPEC | fields), project_id=DEFAULT_PROJECT, max_attempts=3
             ).id
+
+    def events(self, job_id: str) -> list[EventRow]:
+        with self.sessions() as session:
+            return store.events(session, job_id, project_id=DEFAULT_PROJECT, after=0, limit=100)
 
     def claim(self, job_id: str) -> Claim:
         with self.sessions.begin() as session:

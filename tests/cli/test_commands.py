@@ -115,9 +115,28 @@ def test_the_exit_code_tells_how_a_job_stands(service: Service) -> None:
         failed: 1,
         cancelled: 3,
     }
+    assert "No worker is there. 0 ahead of it." in run("status", queued).output
     refused = run("cancel", succeeded)
     assert refused.exit_code == 2
     assert "invalid_state_transition" in refused.output
+
+
+def test_a_job_is_paused_resumed_finished_and_begun_anew(service: Service) -> None:
+    job_id, running = service.queue(), service.queue()
+    service.claim(running)
+    assert "is paused" in run("pause", job_id, "--reason", "lunch").output
+    assert run("status", job_id).exit_code == 0
+    assert "paused" in run("list").output
+    assert "waits for a worker" in run("resume", job_id, "--micro-batch-size", "2").output
+    assert json.loads(run("status", job_id, "--json").output)["overrides"] == {"micro_batch_size": 2}
+    assert run("finish", job_id).exit_code == 2
+    assert "will publish" in run("finish", running).output
+    assert "is being paused" in run("pause", running).output
+    assert "pausing" in run("status", running).output
+    assert run("retry", job_id).exit_code == 0
+    run("cancel", job_id)
+    assert "waits for a worker" in run("retry", job_id).output
+    assert [event.data.get("message") for event in service.events(job_id) if event.type == "paused"] == ["lunch"]
 
 
 def test_the_list_goes_over_all_pages(service: Service) -> None:
