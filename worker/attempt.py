@@ -19,7 +19,7 @@ from jobs.errors import PruneryError, StorageUnavailable
 from jobs.files import Files
 from jobs.settings import Settings
 from jobs.tables import Json
-from worker import endings, holds, host_memory, publish, restore, workdir
+from worker import endings, holds, host_memory, publish, restore, saved, workdir
 from worker.endings import Failure
 from worker.engine import orders
 from worker.engine.orders import Order
@@ -103,14 +103,29 @@ class Attempt:
         return ending
 
     def _work(self, command: Sequence[str], folder: Path) -> Ending:
-        spec, out, kept, scratch = (folder / name for name in ("spec.json", "out", "checkpoints", "tmp"))
+        out = folder / "out"
+        if workdir.take(self._settings.work_dir, self._claim, out):
+            with self._sessions.begin() as session:
+                saved.finished(session, self._claim)
+            left = self._read(out, 0, memory_kills=0)
+        else:
+            out.mkdir()
+            left = self._run_engine(command, folder, out)
+        if isinstance(left, Failure):
+            return left
+        self._journal.enter("uploading")
+        return Published(left.summary, self._publish(left.model, out))
+
+    def _run_engine(self, command: Sequence[str], folder: Path, out: Path) -> endings.Result | Failure:
+        spec, kept, scratch = (folder / name for name in ("spec.json", "checkpoints", "tmp"))
         spec.write_text(json.dumps(self._claim.spec))
-        for place in (out, kept, scratch):
-            place.mkdir()
-        resumed_from = self._run_errand("restoring", partial(restore.restore, self._sessions, self._files, self._claim,
-            kept, self._settings.storage_patience_seconds))  # fmt: skip
-        killed_before = host_memory.kills()
+        kept.mkdir()
+        scratch.mkdir()
+        patience = self._settings.storage_patience_seconds
+        bring = partial(restore.restore, self._sessions, self._files, self._claim, kept, patience)
+        resumed_from = self._run_errand("restoring", bring)
         saver = Saver(self._sessions, self._files, self._claim, self._lease, kept, resumed_from=resumed_from)
+        killed_before = host_memory.kills()
         try:
             exit_code = self._supervise(
                 [*command, "--spec", str(spec), "--out", str(out), "--checkpoints", str(kept)],
@@ -118,24 +133,16 @@ class Attempt:
                 out,
                 saver,
             )
-            left = self._read(out, exit_code, killed_before)
+            left = self._read(out, exit_code, memory_kills=_more(killed_before, host_memory.kills()))
             if isinstance(left, Failure):
                 self._let_leave(saver, self._settings.checkpoint_grace_seconds)
-                return left
-            self._journal.enter("uploading")
-            return Published(left.summary, self._publish(left.model))
         finally:
             saver.abandon()
+        return left
 
-    def _read(self, out: Path, exit_code: int, killed_before: int | None) -> endings.Result | Failure:
-        killed = host_memory.kills()
-        return endings.read(
-            out,
-            exit_code,
-            phase=self._journal.phase,
-            excerpt=self._journal.excerpt,
-            memory_kills=None if killed is None or killed_before is None else killed - killed_before,
-        )
+    def _read(self, out: Path, exit_code: int, *, memory_kills: int | None) -> endings.Result | Failure:
+        journal = self._journal
+        return endings.read(out, exit_code, phase=journal.phase, excerpt=journal.excerpt, memory_kills=memory_kills)
 
     def _supervise(self, command: Sequence[str], environment: Mapping[str, str], out: Path, saver: Saver) -> int:
         """Run the engine to its end or to an interruption; its exit code."""
@@ -175,10 +182,15 @@ class Attempt:
                 _log.warning("%s: the last checkpoint could not be saved in time", self._claim.job_id)
                 return
 
-    def _publish(self, model: Path) -> list[NewArtifact]:
+    def _publish(self, model: Path, out: Path) -> list[NewArtifact]:
         patience = self._settings.storage_patience_seconds
         work = partial(publish.publish, self._files, model, self._claim, hold=self._hold, patience_seconds=patience)
-        return self._run_errand("publication", lambda check: work(check=check))
+        try:
+            return self._run_errand("publication", lambda check: work(check=check))
+        except (StorageUnavailable, _Interrupted) as error:
+            if not isinstance(error, _Interrupted) or error.interruption is Interruption.STOPPED:
+                workdir.keep(self._settings.work_dir, self._claim, out)
+            raise
 
     def _hold(self, sha256s: Sequence[str]) -> None:
         try:
@@ -207,6 +219,10 @@ class Attempt:
             raise _Interrupted(Interruption.PAUSED)
         if self._stopping():
             raise _Interrupted(Interruption.STOPPED)
+
+
+def _more(before: int | None, now: int | None) -> int | None:
+    return None if before is None or now is None else now - before
 
 
 def _named(error: Exception) -> PruneryError:

@@ -31,6 +31,8 @@ class Claim:
     token: UUID
     attempt: int
     spec: Json
+    first_attempt: int
+    """What earlier ones have left is not to be used."""
     traceparent: str | None = None
 
 
@@ -108,7 +110,14 @@ def claim(session: Session, job_id: str, owner: str, lease_seconds: float) -> Cl
     if row is None or row.lease_token is None:
         return None
     session.add(AttemptRow(job_id=row.id, number=row.attempt, worker=owner, started_at=func.now()))
-    return Claim(row.id, row.lease_token, row.attempt, overridden(row.spec, row.overrides), row.traceparent)
+    return Claim(
+        row.id,
+        row.lease_token,
+        row.attempt,
+        overridden(row.spec, row.overrides),
+        row.first_attempt,
+        row.traceparent,
+    )
 
 
 def beat(session: Session, claim: Claim, lease_seconds: float) -> Orders | None:

@@ -10,7 +10,7 @@ from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from jobs import meters, transitions
-from jobs.tables import AttemptRow, CheckpointRow, JobRow, Json
+from jobs.tables import AttemptRow, CheckpointRow, Json
 from worker import leases
 from worker.depot import Stored
 from worker.leases import Claim
@@ -32,11 +32,10 @@ def usable(session: Session, claim: Claim) -> list[CheckpointRow]:
     """The checkpoints that the attempt may go on from, the newest first."""
     query = (
         select(CheckpointRow)
-        .join(JobRow, JobRow.id == CheckpointRow.job_id)
         .where(
             CheckpointRow.job_id == claim.job_id,
             CheckpointRow.deleted_at.is_(None),
-            CheckpointRow.attempt >= JobRow.first_attempt,
+            CheckpointRow.attempt >= claim.first_attempt,
         )
         .order_by(CheckpointRow.number.desc())
     )
@@ -108,6 +107,24 @@ def resumed(session: Session, claim: Claim, row: CheckpointRow | None, faults: S
             .where(AttemptRow.job_id == claim.job_id, AttemptRow.number == claim.attempt)
             .values(resumed_step=row.step)
         )
+    return True
+
+
+def finished(session: Session, claim: Claim) -> bool:
+    """Say that the attempt trains nothing: an earlier one has left a whole model on this machine."""
+    reached = session.scalar(
+        select(func.max(AttemptRow.reached_step)).where(
+            AttemptRow.job_id == claim.job_id, AttemptRow.number.between(claim.first_attempt, claim.attempt - 1)
+        )
+    )
+    data: Json = {"checkpoint": None, "step": reached, "attempt": claim.attempt - 1, "lost_steps": 0}
+    if transitions.change(session, claim.job_id, *leases.held(claim), events=[("resumed", data)]) is None:
+        return False
+    session.execute(
+        update(AttemptRow)
+        .where(AttemptRow.job_id == claim.job_id, AttemptRow.number == claim.attempt)
+        .values(resumed_step=reached)
+    )
     return True
 
 

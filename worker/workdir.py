@@ -1,8 +1,9 @@
-"""The folder of one attempt, which nobody finds any more afterwards."""
+"""The folder of one attempt, which nobody finds any more afterwards, but for a finished model that could not leave."""
 
 import fcntl
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,6 +11,8 @@ from pathlib import Path
 from worker.leases import Claim
 
 LOCK = ".lock"
+FINISHED = ".finished"
+KEPT_SECONDS = 86_400.0
 
 
 @contextmanager
@@ -34,6 +37,28 @@ def opened(root: Path, claim: Claim) -> Iterator[Path]:
         os.close(lock)
 
 
+def keep(root: Path, claim: Claim, out: Path) -> None:
+    """Keep what the engine has finished, for a day at most: the next attempt on this machine need not make it again."""
+    target = _finished(root, claim)
+    shutil.rmtree(target, ignore_errors=True)
+    os.sync()  # whoever finds it takes it for whole
+    out.rename(target)
+    target.touch()
+
+
+def take(root: Path, claim: Claim, out: Path) -> bool:
+    """Move what an earlier attempt has kept to where the engine's result is expected, if there is such a thing."""
+    try:
+        _finished(root, claim).rename(out)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def _finished(root: Path, claim: Claim) -> Path:
+    return root / f"{claim.job_id}.{claim.first_attempt}{FINISHED}"
+
+
 def _remove_abandoned(root: Path) -> None:
     for folder in root.iterdir():
         if folder.is_dir() and _is_abandoned(folder):
@@ -41,6 +66,8 @@ def _remove_abandoned(root: Path) -> None:
 
 
 def _is_abandoned(folder: Path) -> bool:
+    if folder.name.endswith(FINISHED):
+        return time.time() - folder.stat().st_mtime > KEPT_SECONDS
     try:
         lock = os.open(folder / LOCK, os.O_WRONLY)
     except FileNotFoundError:

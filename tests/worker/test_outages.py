@@ -1,5 +1,6 @@
 """Database and object storage that are away, or hang, while a job runs."""
 
+import contextlib
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,9 +8,15 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from app import store
+from cli.stack.servers import Servers
+from jobs.errors import StateConflict
 from jobs.settings import Settings, load
+from jobs.states import FINAL, Verb
+from jobs.tables import DEFAULT_PROJECT
 from tests.worker.desk import Desk, child, is_running, leftovers, pids, wait_until, work
 from tests.worker.elsewhere import Elsewhere
+from tests.worker.training_job import TrainingJob
 from tests.worker.wire import Wire
 from worker import reaper
 
@@ -73,7 +80,7 @@ def test_a_database_that_is_away_for_longer_than_the_lease_loses_the_job(
 ) -> None:
     job_id = desk.submit(started=str(started))
     elsewhere.do(lambda: pids(started, 2), getattr(database_wire, fault))
-    work(far_database.model_copy(update={"lease_seconds": 2.0}), child("hangs"))
+    work(far_database.model_copy(update={"lease_seconds": 4.0}), child("hangs"))
     assert not any(map(is_running, pids(started, 2)))
 
     def is_reaped() -> bool:
@@ -81,7 +88,7 @@ def test_a_database_that_is_away_for_longer_than_the_lease_loses_the_job(
             return reaper.settle(session, load()) == 1
 
     # The worker counts its lease from before it asked for it, so it gives up a little earlier than the database.
-    wait_until(is_reaped, 5)
+    wait_until(is_reaped, 10)
     assert desk.job(job_id).status == "queued"
 
 
@@ -108,6 +115,14 @@ def test_a_storage_that_stays_away_costs_the_job_no_attempt(
     assert (job.status, job.reason, job.max_attempts - job.attempt) == ("queued", "storage_error", 3)
     again = desk.events(job_id)[-1]
     assert (again.type, again.data["error"]["phase"], again.data["error"]["retryable"]) == ("queued", "uploading", True)
+    assert len(leftovers(far_storage)) == 1
+
+    # The storage is back: what was finished is published by the next attempt, which starts no engine.
+    storage_wire.mend()
+    work(far_storage, ["/nowhere/engine"])
+    assert (desk.job(job_id).status, desk.job(job_id).attempt) == ("succeeded", 2)
+    assert [event.data["lost_steps"] for event in desk.events(job_id) if event.type == "resumed"] == [0]
+    assert leftovers(far_storage) == []
 
 
 def test_a_cancel_does_not_wait_for_a_storage_that_hangs(
@@ -125,3 +140,91 @@ def test_a_cancel_does_not_wait_for_a_storage_that_hangs(
     assert time.monotonic() - asked[0] < 10
     assert desk.job(job_id).status == "cancelled"
     assert leftovers(far_storage) == []
+
+
+def test_a_job_that_begins_anew_does_not_publish_what_was_finished(
+    far_storage: Settings, storage_wire: Wire, desk: Desk, started: Path
+) -> None:
+    storage_wire.cut()
+    job_id = desk.submit(started=str(started))
+    work(far_storage.model_copy(update={"storage_patience_seconds": 1.0}), child("succeeds"))
+    desk.cancel(job_id)
+    desk.act(job_id, Verb.RETRY)
+    storage_wire.mend()
+    work(far_storage, child("succeeds"))
+    assert desk.job(job_id).status == "succeeded"
+    assert len(pids(started, 2)) == 2
+
+
+def test_a_cancel_before_the_engine_is_there_starts_none(
+    far_storage: Settings, storage_wire: Wire, desk: Desk, tmp_path: Path, elsewhere: Elsewhere
+) -> None:
+    """The job is claimed, and its checkpoint does not come."""
+    job = TrainingJob(desk, tmp_path / "job", steps=4, until=1)
+    elsewhere.do(lambda: job.wait_for_checkpoint(1), lambda: desk.act(job.id, Verb.PAUSE))
+    work(far_storage, child("trains"))
+    desk.act(job.id, Verb.RESUME)
+    storage_wire.silence()
+    elsewhere.do(lambda: desk.wait_for(job.id, "running"), lambda: desk.cancel(job.id))
+    began = time.monotonic()
+    work(far_storage, ["/nowhere/engine"])
+    assert time.monotonic() - began < 20
+    assert desk.job(job.id).status == "cancelled"
+
+
+def test_an_outage_of_the_storage_does_not_hold_up_training(
+    far_storage: Settings, storage_wire: Wire, desk: Desk, tmp_path: Path, elsewhere: Elsewhere
+) -> None:
+    job = TrainingJob(desk, tmp_path / "job", steps=5, until=1)
+    elsewhere.do(
+        lambda: job.wait_for_checkpoint(1),
+        storage_wire.cut,
+        lambda: job.let(4),
+        lambda: job.wait_for_step(4),
+        storage_wire.mend,
+        lambda: job.wait_for_checkpoint(4),
+        lambda: job.let(5),
+    )
+    work(far_storage, child("trains"))
+    assert desk.job(job.id).status == "succeeded"
+    assert job.saved[:2] == [1, 4], "those between were overtaken"
+
+
+def test_a_database_that_restarts_between_two_heartbeats_costs_nothing(
+    quick: Settings, servers: Servers, desk: Desk, tmp_path: Path, elsewhere: Elsewhere
+) -> None:
+    job = TrainingJob(desk, tmp_path / "job", steps=4, until=2)
+
+    # The database is to outlive the thread that starts it, so the worker has the other one.
+    elsewhere.do(lambda: work(quick.model_copy(update={"lease_seconds": 60.0}), child("trains")))
+    job.wait_for_step(2)
+    servers.restart("postgres")
+    servers.wait_for("postgres")
+    job.let(4)
+    elsewhere.join()
+    desk.sessions.kw["bind"].dispose()
+    assert (desk.job(job.id).status, desk.job(job.id).attempt, job.trained) == ("succeeded", 1, [1, 2, 3, 4])
+
+
+@pytest.mark.parametrize("after", [0.0, 0.3, 0.6])
+def test_of_an_upload_and_a_cancel_exactly_one_wins(
+    after: float, quick: Settings, desk: Desk, elsewhere: Elsewhere
+) -> None:
+    job_id = desk.submit(bytes="20000000")
+
+    def cancel() -> None:
+        with contextlib.suppress(StateConflict):  # it has succeeded
+            desk.cancel(job_id)
+
+    elsewhere.do(
+        lambda: wait_until(lambda: desk.job(job_id).phase == "uploading" or desk.job(job_id).status == "succeeded"),
+        lambda: time.sleep(after),
+        cancel,
+    )
+    work(quick, child("succeeds"))
+    elsewhere.join()
+    ends = [event.type for event in desk.events(job_id) if event.type in FINAL]
+    assert ends == [desk.job(job_id).status]
+    with desk.sessions.begin() as session:
+        published = store.artifacts(session, job_id, project_id=DEFAULT_PROJECT)
+    assert len(published) == (4 if ends == ["succeeded"] else 0)

@@ -16,6 +16,7 @@ from sqlalchemy import func, select
 from jobs.settings import Settings
 from jobs.tables import OutboxRow, WorkerRow
 from tests.worker.desk import Desk, is_running, leftovers, pids, wait_until
+from tests.worker.training_job import TrainingJob
 from tests.worker.wire import Wire
 from worker import queue
 
@@ -125,6 +126,25 @@ def test_a_job_whose_worker_is_killed_is_finished_by_another(
     assert leftovers(settings) == []
     lost = [event.data for event in desk.events(job_id) if event.type == "queued"][-1]
     assert lost["reason"] == "worker_lost"
+
+
+def test_a_job_whose_worker_is_killed_goes_on_from_its_checkpoint_with_another(
+    service: Service, settings: Settings, desk: Desk, tmp_path: Path
+) -> None:
+    service.relay()
+    job = TrainingJob(desk, tmp_path / "job", steps=6, until=2)
+    first = service.worker("trains")
+    job.wait_for_checkpoint(2)
+    job.let(3)
+    job.wait_for_step(3)
+    engine = job.engine()
+    first.kill()
+    wait_until(lambda: not is_running(engine), 10)
+    job.let(6)
+    service.worker("trains")
+    assert desk.wait_for(job.id, "succeeded").attempt == 2
+    assert job.trained in ([1, 2, 3, 4, 5, 6], [1, 2, 3, 3, 4, 5, 6]), "no more than one interval is trained again"
+    assert leftovers(settings) == []
 
 
 def test_ten_doorbells_start_one_attempt_each_and_jobs_run_one_at_a_time(

@@ -8,7 +8,8 @@ import torch
 
 from jobs.sources import LocalData
 from tests.worker.engine.runs import Run, Stopped, prune, spec_of
-from worker.engine import base_models, checkpoints, datasets
+from worker.engine import base_models, checkpoints, datasets, orders
+from worker.engine.orders import Order, Orders
 
 STEPS = 18  # two epochs and a bit of 8 batches; events at 4, 6, 8 and 9
 
@@ -94,3 +95,36 @@ def test_what_a_checkpoint_must_hold_beside_adapters(
     if "target" in fields:
         assert whole.walk is not None
         assert whole.walk.dense < whole.walk.kept < whole.walk.limit < (whole.walk.refused or 0)
+
+
+def calm(**train: Any) -> Any:
+    """Without dropout, which draws anew for each micro-batch."""
+    return spec_of(train={"steps": STEPS} | train)
+
+
+def test_a_second_try_with_smaller_micro_batches_is_the_same_training(small_model: Path, tmp_path: Path) -> None:
+    kept = tmp_path / "checkpoints"
+    with pytest.raises(Stopped):
+        prune(small_model, calm(micro_batch_size=4), tmp_path, checkpoints=kept, every=2, stop_after=7)
+    resumed = prune(small_model, calm(micro_batch_size=1), tmp_path, checkpoints=kept, every=2)
+    whole = prune(small_model, calm(micro_batch_size=4), tmp_path / "whole")
+    assert resumed.plan == whole.plan
+    assert resumed.losses == pytest.approx(whole.losses, rel=1e-4)
+
+
+def test_a_second_try_at_a_smaller_rate_learns_by_that(small_model: Path, tmp_path: Path) -> None:
+    """At next to no rate, what is resumed stays what it was: as if it had ended there."""
+    kept = tmp_path / "checkpoints"
+    finishing = Orders(tmp_path / orders.FILE)
+
+    def finish(event: dict[str, Any]) -> None:
+        if event.get("step") == 12:
+            orders.give(tmp_path, Order.FINISH)
+
+    ended = prune(small_model, calm(), tmp_path, orders=finishing, on_event=finish)
+    with pytest.raises(Stopped):
+        prune(small_model, calm(), tmp_path, checkpoints=kept, every=12, stop_after=13)
+    resumed = prune(small_model, calm(learning_rate=1e-12), tmp_path, checkpoints=kept, every=12)
+    assert [event["step"] for event in resumed.events if event["type"] == "progress"] == list(range(13, STEPS + 1))
+    for name, tensor in resumed.state.items():
+        assert torch.allclose(tensor, ended.state[name], rtol=0, atol=1e-7), name
