@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
 
 from bench.engine import material
@@ -66,11 +67,11 @@ def _speed(given: Material, results: Path) -> Iterator[Figure]:
 
 
 def _everything(given: Material, results: Path) -> Iterator[Figure]:
-    for seed in SEEDS:
-        for model, folder in (("twin", given.twin), ("grouped", given.grouped)):
-            for kept in PERPLEXITY_BARS:
-                row = run(f"{model}_{kept}_{seed}", recipe(given, folder, kept, BEST, seed=seed), results)
-                yield _perplexity(f"{model}_seed_{seed}", kept, row)
+    models = {"twin": given.twin, "grouped": given.grouped}
+    for seed, model, kept in product(SEEDS, models, PERPLEXITY_BARS):
+        if (seed, model, kept) != (SEEDS[0], "twin", "50.6"):  # which is the best's own row
+            row = run(f"{model}_{kept}_{seed}", recipe(given, models[model], kept, BEST, seed=seed), results)
+            yield _perplexity(f"{model}_seed_{seed}", kept, row)
     dense = run("dense_finetuned", recipe(given, given.twin, "80", BEST, finetuned_reference=True), results)
     found = dense.summary["dense_finetuned"]["perplexity"]
     print(f"Dense after the same fine-tuning: {found:.2f}; untouched: {dense.summary['dense']['perplexity']:.2f}")

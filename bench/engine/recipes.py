@@ -24,7 +24,6 @@ BEST: Method = {}
 STRICT: Method = {"lora": {"rank": 8, "alpha": 16, "dropout": 0.05, "norms": False}, "train": {"b_factor_rate": 1}}
 """The adapters and their optimizer as every peer in the table had them."""
 GUIDED: Method = {
-    **STRICT,
     "score": {"criterion": "lora_gradient"},
     "schedule": {"cooldown_fraction": 0.9, "prune_every_steps": 5},
     "reconstruction": {"tokens_per_channel": 8},
