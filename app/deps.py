@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from app.changes import Changes
 from app.metrics import Metrics
+from app.rate_limits import Counter
 from app.readiness import Readiness
 from jobs import database
 from jobs.egress import Egress
@@ -29,6 +30,7 @@ class Door:
     sessions: sessionmaker[Session]
     files: Files
     changes: Changes
+    requests: Counter
     metrics: Metrics
     readiness: Readiness
     egress: Egress
@@ -48,6 +50,7 @@ def open_door(settings: Settings) -> Door:
         sessions,
         files,
         Changes(engine, sessions),
+        Counter(settings),
         Metrics(sessions),
         Readiness(settings, engine, files),
         Egress(settings),

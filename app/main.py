@@ -17,6 +17,7 @@ from app.access import Access
 from app.auth import KeyCheck, KeyRing
 from app.changes import Changes
 from app.limits import Limits
+from app.rate_limits import RateLimits
 from app.request_id import RequestId
 from app.routes import (
     account,
@@ -85,6 +86,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.add_exception_handler(streams.NothingMore, streams.no_content)
     # The last one added is the outermost.
     app.add_middleware(Limits, settings=settings)
+    app.add_middleware(RateLimits, counter=door.requests)
     app.add_middleware(KeyCheck, keys=KeyRing(door.sessions, settings.api_key, settings.metrics_token))
     app.add_middleware(Access, metrics=door.metrics)
     app.add_middleware(RequestId)
@@ -105,6 +107,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         with _told_of_the_end(door.changes):
             yield
         tasks.cancel_scope.cancel()
+    await door.requests.close()
     door.readiness.close()
     door.engine.dispose()
     tracing.flush()

@@ -53,11 +53,11 @@ class Problem(BaseModel):
 
 
 def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """The documented errors of a route; 401, 403, 503 and 500 go with each."""
+    """The documented errors of a route; 401, 403, 429, 500 and 503 go with each."""
     schema = {"schema": {"$ref": "#/components/schemas/Problem"}}
     return {
         status: {"description": HTTPStatus(status).phrase, "content": {MEDIA_TYPE: schema}}
-        for status in sorted({*statuses, 401, 403, 500, 503})
+        for status in sorted({*statuses, 401, 403, 429, 500, 503})
     }
 
 
@@ -83,6 +83,8 @@ def answer(scope: Mapping[str, Any], error: PruneryError) -> JSONResponse:
             problem.allowed = list(allowed)
         case errors.QuotaExceeded(quota=quota, limit=limit, used=used):
             problem.quota, problem.limit, problem.used = quota, limit, used
+        case errors.RateLimited(seconds=seconds):
+            headers["Retry-After"] = str(seconds)
         case errors.RangeNotSatisfiable(size=size):
             headers["Content-Range"] = f"bytes */{size}"
         case errors.RequestInFlight():

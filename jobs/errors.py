@@ -9,6 +9,7 @@ PruneryError
 │   ├── NameTaken, KeyNotValid, ProjectNotEmpty
 │   ├── InvalidCursor           a list cursor that is not ours
 │   ├── QuotaExceeded           the project has all that it may have
+│   ├── RateLimited             the key asks too often
 │   ├── BodyTooLarge            more bytes than the limit
 │   ├── IdempotencyKeyReused, RequestInFlight   sent again, but not the same; not yet answered
 │   ├── VersionMismatch         not as the client knows it
@@ -55,6 +56,7 @@ from jobs.refusals import ProjectNotEmpty as ProjectNotEmpty
 from jobs.refusals import PruneryError as PruneryError
 from jobs.refusals import QuotaExceeded as QuotaExceeded
 from jobs.refusals import RangeNotSatisfiable as RangeNotSatisfiable
+from jobs.refusals import RateLimited as RateLimited
 from jobs.refusals import RequestInFlight as RequestInFlight
 from jobs.refusals import RequestRefused as RequestRefused
 from jobs.refusals import StateConflict as StateConflict

@@ -115,6 +115,19 @@ class QuotaExceeded(RequestRefused):
         self.quota, self.limit, self.used = quota, limit, used
 
 
+class RateLimited(RequestRefused):
+    """The key was used too often; after so many seconds it may be used again."""
+
+    code = "rate_limited"
+    status = 429
+    title = "Too many requests"
+    retryable = True
+
+    def __init__(self, detail: str, *, hint: str, seconds: int) -> None:
+        super().__init__(detail, hint=hint)
+        self.seconds = seconds
+
+
 class StateConflict(RequestRefused):
     """The job's state does not allow this; `allowed` lists what it does allow."""
 

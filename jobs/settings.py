@@ -46,6 +46,10 @@ class Settings(S3Settings):
 
     max_body_bytes: int = Field(1_048_576, ge=1, description="Largest JSON body, in bytes.")
     max_upload_bytes: int = Field(10 * 2**30, ge=1, description="Largest uploaded file, in bytes.")
+    rate_limit_requests: int = Field(
+        6000, ge=0, description="Requests that one API key may make in a window, a number; 0 lets all through."
+    )
+    rate_limit_seconds: int = Field(60, ge=1, description="Length of that window, in seconds.")
     project_max_running: int | None = Field(
         None, ge=0, description="Jobs of one project that run at once, unless the project has a limit of its own."
     )
