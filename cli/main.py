@@ -29,6 +29,8 @@ COMMANDS = {
     "download": Lazy("cli.download:download", "Fetch the model that a job made."),
     "doctor": Lazy("cli.doctor:doctor", "Say what is wrong with a service, and what to do."),
     "webhooks": Lazy("cli.webhooks:webhooks", "Tell other programs what happens to jobs."),
+    "keys": Lazy("cli.keys:keys", "Make, list, rotate and revoke API keys."),
+    "projects": Lazy("cli.projects:projects", "Manage projects and their limits."),
     "plan": Lazy("cli.plan:plan", "Show what a job would come to, without touching weights."),
     "compress": Lazy("cli.compress:compress", "Run the engine alone, without a service."),
 }
