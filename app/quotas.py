@@ -95,7 +95,7 @@ def count(session: Session, project_id: str, which: ColumnElement[bool]) -> int:
 def jobs(session: Session, project_id: str) -> dict[Status, int]:
     """How many jobs stand in each status."""
     query = select(JobRow.status, func.count()).where(JobRow.project_id == project_id).group_by(JobRow.status)
-    found = dict(session.execute(query).tuples().all())
+    found: dict[str, int] = {status: number for status, number in session.execute(query)}
     return {status: found.get(status, 0) for status in Status}
 
 
