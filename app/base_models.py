@@ -10,7 +10,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, Protocol, assert_never
 
-from app import gguf, hub, local_paths
+from app import gguf, hub, local_paths, storage_places
 from app.deps import Door
 from app.pointers import at
 from jobs import errors, shapes
@@ -83,6 +83,8 @@ def shape(source: ModelSource, door: Door) -> ModelShape | None:
         case LocalModel(path=path):
             return _shape(LocalFolder(_allowed(path, door)))
         case S3Model(uri=uri):
+            with at("/uri"):
+                _require_allowed(uri, door.files.bucket)
             return _shape(S3Folder(door.files, uri))
         case GgufModel(path=path):
             return _gguf_shape(path, door)
@@ -137,10 +139,18 @@ def _gguf_shape(path: str, door: Door) -> ModelShape:
 def _s3_chunks(uri: str, files: Files) -> Generator[bytes]:
     bucket, key = split_uri(uri)
     with at("/path"):
+        _require_allowed(uri, files.bucket)
         size = files.size(key, bucket) if bucket and key else None
         if size is None:
             raise errors.BaseModelNotFound(f"There is no object {uri}.")
     yield from files.open_range(key, 0, size, bucket)
+
+
+def _require_allowed(uri: str, bucket: str) -> None:
+    try:
+        storage_places.allowed(uri, bucket)
+    except storage_places.NotAllowed as error:
+        raise errors.BaseModelNotFound(str(error)) from error
 
 
 def _local_chunks(path: Path) -> Generator[bytes]:

@@ -4,11 +4,10 @@ import stat
 from pathlib import PurePath
 from typing import assert_never
 
-from app import hub, local_paths, store, texts
+from app import hub, local_paths, storage_places, store, texts
 from app.deps import Door
 from app.pointers import at
 from jobs import errors
-from jobs.files import split_uri
 from jobs.sources import DataSource, FileData, HubData, LocalData, S3Data
 
 
@@ -67,7 +66,10 @@ def _local_bytes(name: str, door: Door) -> int:
 
 
 def _s3_bytes(uri: str, door: Door) -> int:
-    bucket, key = split_uri(uri)
+    try:
+        bucket, key = storage_places.allowed(uri, door.files.bucket)
+    except storage_places.NotAllowed as error:
+        raise errors.DatasetNotFound(str(error)) from error
     size = door.files.size(key, bucket)
     if size is None:
         raise errors.DatasetNotFound(f"There is no object {uri}.", hint="Name one text or JSONL object.")

@@ -22,6 +22,7 @@ CHUNK_BYTES = 256 * 2**10
 
 # Below these keys lie contents by their hash, uploaded files by their id, and what attempts leave, by the job's id.
 BLOBS, UPLOADS, JOBS = "blobs/sha256/", "uploads/", "jobs/"
+OWN_FOLDERS = frozenset({"blobs", "jobs", "uploads"})  # all of our bucket that the service itself writes to
 
 OnBytes = Callable[[int], None]
 
