@@ -31,7 +31,9 @@ from worker.process import EngineProcess
 from worker.saver import Saver
 
 # The engine has no business with these.
-WITHHELD = frozenset({"PRUNERY_DATABASE_URL", "PRUNERY_BROKER_URL", "PRUNERY_API_KEY", "PRUNERY_ENCRYPTION_KEYS"})
+WITHHELD = frozenset(
+    f"PRUNERY_{name}" for name in ("DATABASE_URL", "BROKER_URL", "API_KEY", "ENCRYPTION_KEYS", "METRICS_TOKEN")
+)
 TICK_SECONDS = 0.2
 
 _log = logging.getLogger(__name__)

@@ -26,9 +26,13 @@ def convert(path: Path, folder: Path) -> None:
     gguf_headers.check(architecture, scaling, [tensor.name for tensor in reader.tensors])
     try:
         loaded: Any = AutoModelForCausalLM.from_pretrained(
-            path.parent, gguf_file=path.name, dtype=torch.float32, output_loading_info=True
+            path.parent,
+            gguf_file=path.name,
+            dtype=torch.float32,
+            trust_remote_code=False,
+            output_loading_info=True,
         )
-        tokenizer = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
+        tokenizer = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name, trust_remote_code=False)
     except (ValueError, KeyError, TypeError, IndexError, NotImplementedError, RuntimeError) as error:
         raise errors.BaseModelIncomplete(
             f"{path.name} cannot be converted: {error}", hint="Name the folder with the safetensors weights instead."
