@@ -68,6 +68,7 @@ class BaseModel:
                 dtype=dtype,
                 device_map=device,
                 trust_remote_code=False,
+                use_safetensors=True,
                 ignore_mismatched_sizes=True,
                 output_loading_info=True,
             )
