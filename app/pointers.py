@@ -6,20 +6,21 @@ from difflib import get_close_matches
 from functools import cache
 from typing import Any
 
+from pydantic import TypeAdapter
+
 from jobs.errors import FieldError, PruneryError
-from jobs.specs import JobSpec
 
 CODES = {"extra_forbidden": "unknown_key"}
 
 Schema = Mapping[str, Any]
 
 
-def field_error(error: Mapping[str, Any], body: object) -> FieldError:
-    """One of the errors that FastAPI reports, said of the client's own document."""
+def field_error(error: Mapping[str, Any], schema: Schema) -> FieldError:
+    """One of the errors that FastAPI reports, said of the client's own document, which `schema` describes."""
     place = error["loc"][1:]
     if error["loc"][0] != "body":
         return FieldError(pointer=pointer(place), code=error["type"], detail=error["msg"])
-    parts, parent = walk(place)
+    parts, parent = walk(place, schema)
     if error["type"].startswith("union_tag"):
         parts.append(error["ctx"]["discriminator"].strip("'"))
     suggestion = None
@@ -50,33 +51,34 @@ def at(place: str) -> Iterator[None]:
         raise
 
 
-def walk(place: Sequence[str | int]) -> tuple[list[str | int], Schema]:
+@cache
+def schema_of(kind: Any) -> Schema:
+    """The JSON Schema of what a route takes as its body."""
+    return TypeAdapter(kind).json_schema()
+
+
+def walk(place: Sequence[str | int], schema: Schema) -> tuple[list[str | int], Schema]:
     """The place without what is not in the document (the tags of unions), and the schema of the last part's parent."""
     parts: list[str | int] = []
-    node = _plain(_job_schema())
+    node = _plain(schema, schema)
     parent = node
     for part in place:
         parent = node
         variants = node.get("discriminator", {}).get("mapping", {})
         if part in variants:
-            node = _plain({"$ref": variants[part]})
+            node = _plain({"$ref": variants[part]}, schema)
         elif part != "[key]":
             parts.append(part)
-            node = _plain(_member(node, part))
+            node = _plain(_member(node, part), schema)
     return parts, parent
 
 
-@cache
-def _job_schema() -> Schema:
-    return JobSpec.model_json_schema()
-
-
-def _plain(schema: Schema) -> Schema:
+def _plain(schema: Schema, whole: Schema) -> Schema:
     """A schema with its reference followed, and without the null of what may be left out."""
     if "$ref" in schema:
-        return _plain(_job_schema()["$defs"][schema["$ref"].rsplit("/", 1)[1]])
+        return _plain(whole["$defs"][schema["$ref"].rsplit("/", 1)[1]], whole)
     if "anyOf" in schema:
-        return _plain(next(each for each in schema["anyOf"] if each.get("type") != "null"))
+        return _plain(next(each for each in schema["anyOf"] if each.get("type") != "null"), whole)
     return schema
 
 

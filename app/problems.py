@@ -128,7 +128,9 @@ def _invalid(request: Request, error: Exception) -> JSONResponse:
         position, reason = found[0]["loc"][-1], found[0]["ctx"]["error"]
         detail = f"The body is not JSON: {reason} at character {position}."
         return _response(_problem(request.scope, 400, "malformed_json", "The body is not JSON", detail), {})
-    fields = tuple(pointers.field_error(each, error.body) for each in found)
+    body = getattr(request.scope.get("route"), "body_field", None)
+    schema = {} if body is None else pointers.schema_of(body.field_info.annotation)
+    fields = tuple(pointers.field_error(each, schema) for each in found)
     said = "; ".join(f"{field.pointer or 'body'}: {field.detail}" for field in fields[:5])
     if all(each["loc"][:1] == ("body",) for each in found):
         return answer(request.scope, errors.InvalidSpec(f"{said}.", errors=fields))

@@ -100,6 +100,14 @@ def test_keys_are_listed_in_pages_the_newest_first(client: TestClient) -> None:
     assert client.get(f"{KEYS}?after=key_0").json()["code"] == "invalid_cursor"
 
 
+def test_a_misspelt_key_of_the_request_is_told_from_those_that_there_are(client: TestClient) -> None:
+    (error,) = client.post(KEYS, json={"name": "n", "scopes": ["admin"], "expires": None}).json()["errors"]
+    assert (error["pointer"], error["code"], error["suggestion"]) == ("/expires", "unknown_key", "expires_at")
+    made = client.post(KEYS, json={"name": "n", "scopes": ["admin"]}).json()["id"]
+    (error,) = client.post(f"{KEYS}/{made}/rotate", json={"overlap": 1}).json()["errors"]
+    assert (error["pointer"], error["suggestion"]) == ("/overlap", "overlap_seconds")
+
+
 def test_a_project_manages_its_own_keys_and_no_others(client: TestClient) -> None:
     other = make_project(client)
     theirs = make_key(client, "admin", project_id=other)
