@@ -25,6 +25,12 @@ LONGEST_OVERLAP = 30 * 24 * 3600
 class NewApiKey(Spec):
     """What a key is to be."""
 
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [{"name": "ci", "scopes": ["jobs:read", "jobs:write"], "expires_at": "2099-01-01T00:00:00Z"}]
+        }
+    )
+
     name: Name = Field(description="What it is for, so that it is known when it is to be revoked.")
     scopes: frozenset[Scope] = Field(
         min_length=1, description="`admin` includes all others; none else includes another."
@@ -42,6 +48,8 @@ class NewApiKey(Spec):
 
 class Rotation(Spec):
     """How a key is replaced."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"overlap_seconds": 3600}]})
 
     overlap_seconds: int = Field(
         0, ge=0, le=LONGEST_OVERLAP, description="For so long the old key still opens what it did."
@@ -101,11 +109,15 @@ class Limits(Spec):
 class NewProject(Limits):
     """What a project is to be."""
 
+    model_config = ConfigDict(json_schema_extra={"examples": [{"name": "nlp", "max_running": 2, "max_queued": 50}]})
+
     name: Name
 
 
 class ProjectChange(Limits):
     """What is to change; what is not given stays."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"max_running": 4}]})
 
     name: Name | None = None
 

@@ -1,14 +1,19 @@
 """Projects, for those who operate the service: administrators of the default project."""
 
+from functools import partial
+
 from fastapi import APIRouter, Depends, Response
+from sqlalchemy.orm import Session
 
 from app import problems, projects
 from app.audit import AuditDep
 from app.callers import Administrator
 from app.deps import DoorDep
+from app.idempotency import OnceDep
 from app.keyset import PlaceDep
 from app.tenant_schemas import NewProject, Project, ProjectChange, ProjectList
 from jobs import errors
+from jobs.tables import ProjectRow
 
 PROJECTS = "/v1/projects"
 
@@ -25,11 +30,21 @@ router = APIRouter(prefix=PROJECTS, tags=["projects"], dependencies=[Depends(_op
 
 
 @router.post("", status_code=201, responses=problems.responses(400, 409, 413, 422))
-def create_project(wanted: NewProject, door: DoorDep, audit: AuditDep, response: Response) -> Project:
+def create_project(wanted: NewProject, door: DoorDep, audit: AuditDep, once: OnceDep, response: Response) -> Project:
     """Make a project. Its first key is made with POST /v1/api_keys and its project_id."""
+
+    def create(session: Session) -> ProjectRow:
+        made = projects.create(session, **wanted.model_dump())
+        audit.record(session, "project.create", made.id, **wanted.model_dump(exclude_defaults=True))
+        return made
+
     with door.sessions.begin() as session:
-        row = projects.create(session, **wanted.model_dump())
-        audit.record(session, "project.create", row.id, **wanted.model_dump(exclude_defaults=True))
+        row = once.run(
+            session,
+            wanted.model_dump_json(),
+            first=partial(create, session),
+            again=partial(projects.get, session),
+        )
     response.headers["Location"] = f"{PROJECTS}/{row.id}"
     return Project.of(row)
 

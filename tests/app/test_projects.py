@@ -39,6 +39,15 @@ def test_a_project_in_use_is_not_removed(client: TestClient, small_text: Path) -
         assert client.get(f"{PROJECTS}/{id}").status_code == 200
 
 
+def test_a_repeated_request_makes_no_second_project(client: TestClient) -> None:
+    once = {"Idempotency-Key": "make it"}
+    first, again = (client.post(PROJECTS, json={"name": "nlp"}, headers=once) for _ in range(2))
+    assert (first.status_code, again.status_code) == (201, 201)
+    assert first.json() == again.json()
+    assert again.headers["Idempotent-Replayed"] == "true"
+    assert client.post(PROJECTS, json={"name": "nlp"}).json()["code"] == "name_taken"
+
+
 def test_two_projects_have_two_names(client: TestClient) -> None:
     make_project(client, "nlp")
     other = make_project(client, "other")
