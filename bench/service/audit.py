@@ -14,7 +14,7 @@ from bench.service.orders import Order
 from cli.stack import Stack
 from jobs.files import Files, blob_key
 from jobs.states import FINAL, MOVES, Status
-from jobs.tables import ArtifactRow, EventRow, JobRow, OutboxRow
+from jobs.tables import ArtifactRow, AttemptRow, EventRow, JobRow, OutboxRow
 
 MODEL_FILES = frozenset({"config.json", "model.safetensors", "compression_report.json"})
 
@@ -48,6 +48,16 @@ def _complaints(session: Session, row: JobRow, order: Order) -> Iterable[str]:
         yield f"did not end once: {' '.join(walk)}"
     if walk.count(Status.RUNNING) != row.attempt:
         yield f"counts {row.attempt} attempts and began {walk.count(Status.RUNNING)} times"
+
+
+def trained_again(session: Session, orders: Iterable[Order]) -> list[int]:
+    """For each attempt that another followed: the steps that it had taken and the other had to take again."""
+    again = []
+    for row in [row for order in orders for row in _jobs(session, order)]:
+        query = select(AttemptRow).where(AttemptRow.job_id == row.id).order_by(AttemptRow.number)
+        for before, after in pairwise(session.scalars(query)):
+            again.append(max(0, (before.reached_step or 0) - (after.resumed_step or 0)))
+    return again
 
 
 def artifacts(session: Session, files: Files, orders: Iterable[Order]) -> list[str]:

@@ -17,7 +17,6 @@ from bench.service.caller import Caller
 from bench.service.faults import Fault
 from bench.service.orders import Order
 from bench.service.rows import sessions_of, settings_of
-from bench.service.steps import Steps
 from cli.stack import Stack
 from cli.stack.failures import PartFailed
 from cli.stack.ports import free_block
@@ -37,6 +36,8 @@ SETTINGS = {
     "PRUNERY_HEARTBEAT_SECONDS": "1",
     "PRUNERY_REAP_SECONDS": "1",
     "PRUNERY_PULL_SECONDS": "5",
+    "PRUNERY_RETRY_SECONDS": "1",
+    "PRUNERY_CHECKPOINT_GRACE_SECONDS": "5",
     # What is held here is that nothing is lost, not when one gives up.
     "PRUNERY_MAX_ATTEMPTS": "1000",
     "PRUNERY_MAX_FREE_ATTEMPTS": "1000",
@@ -51,7 +52,6 @@ class Round:
     died_alone: list[str] = field(default_factory=list)
     answers: Counter[int] = field(default_factory=Counter)
     given_up: list[str] = field(default_factory=list)
-    trained_again: list[int] = field(default_factory=list)
     seconds: float = 0.0
 
 
@@ -73,8 +73,6 @@ def play(
     done, began = Round(), time.monotonic()
     deck = faults.shuffled(faults.deck(stack), chance)
     with (
-        sessions_of(stack) as sessions,
-        Steps(sessions) as steps,
         Caller(stack.url, stack.api_key) as caller,
         ThreadPoolExecutor(CUSTOMERS) as customers,
     ):
@@ -89,7 +87,6 @@ def play(
             stack.wait_for(part)
         done.given_up = [repr(error) for each in waiting if (error := each.exception())]
         done.answers = caller.answers
-        done.trained_again = steps.trained_again()
     return done
 
 
@@ -98,12 +95,14 @@ def figures(stack: Stack, asked: list[Order], done: Round) -> Iterator[Figure]:
     with sessions_of(stack) as sessions:
         with sessions() as session:
             yield _none("chaos_wrong_endings", "jobs", audit.endings(session, asked))
+            again = audit.trained_again(session, asked)
+            print(f"Steps trained again by attempts after the first: {sorted(again)}", flush=True)
+            yield Figure("chaos_steps_trained_again", max(again, default=0), "steps", orders.CHECKPOINT_STEPS)
             yield _none("chaos_broken_artifacts", "files", audit.artifacts(session, Files(settings_of(stack)), asked))
         yield _none("chaos_leftovers", "things", left(sessions, stack))
     yield _none("chaos_given_up", "calls", done.given_up)
     yield _none("chaos_died_alone", "processes", done.died_alone)
     yield Figure("chaos_faults_of_ours", done.answers[500], "answers", 0)
-    yield Figure("chaos_steps_trained_again", max(done.trained_again, default=0), "steps", orders.CHECKPOINT_STEPS)
 
 
 def _see_through(caller: Caller, order: Order, chance: random.Random) -> None:

@@ -11,8 +11,9 @@ from cli.demo import text
 
 Ending = Literal["succeeded", "failed", "cancelled"]
 
-STEPS = 60
-CHECKPOINT_STEPS = 20
+STEPS = 240
+# More than a checkpoint takes to be stored: what is on its way when a worker dies is lost.
+CHECKPOINT_STEPS = 80
 ENDLESS_STEPS = 1_000_000
 
 
