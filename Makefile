@@ -48,4 +48,4 @@ bench-engine: install
 	@$(BIN)/python -m bench engine scoring
 
 bench-service: install
-	@$(BIN)/python -m bench chaos load
+	@$(BIN)/python -m bench chaos load overhead malformed resume

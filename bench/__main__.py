@@ -16,7 +16,7 @@ from pathlib import Path
 from bench import api, bare_clone, demo, exactness, scoring
 from bench.engine import measure as engine
 from bench.figure import Figure
-from bench.service import chaos, load
+from bench.service import chaos, load, malformed, overhead, resume
 
 MEASUREMENTS: dict[str, Callable[[Path], Iterator[Figure]]] = {
     "api": api.measure,
@@ -24,6 +24,9 @@ MEASUREMENTS: dict[str, Callable[[Path], Iterator[Figure]]] = {
     "scoring": scoring.measure,
     "chaos": chaos.measure,
     "load": load.measure,
+    "overhead": overhead.measure,
+    "malformed": malformed.measure,
+    "resume": resume.measure,
     "demo": demo.measure,
     "engine": engine.measure,
     "bare_clone": bare_clone.measure,

@@ -48,9 +48,13 @@ class Caller:
         return _object(answer)
 
     def get(self, job_id: str) -> Json:
-        answer = self._insist("GET", f"{JOBS}/{job_id}")
+        return self.read(f"{JOBS}/{job_id}")
+
+    def read(self, path: str) -> Json:
+        """The JSON that has to be there."""
+        answer = self._insist("GET", path)
         if answer.status_code != 200:
-            raise AssertionError(f"An accepted job cannot be read: {answer.status_code} {answer.text}")
+            raise AssertionError(f"{path} cannot be read: {answer.status_code} {answer.text}")
         return _object(answer)
 
     def cancel(self, job_id: str) -> int:

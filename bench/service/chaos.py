@@ -24,6 +24,7 @@ from jobs.files import Files
 
 SEED = 20
 JOBS, ALL_JOBS = 25, 200
+WAITING, ALL_WAITING = 10, 50
 CUSTOMERS = 6
 PAUSE_SECONDS = (2.0, 5.0)
 JOB_SECONDS = 1500.0
@@ -57,13 +58,17 @@ class Round:
 
 def measure(folder: Path) -> Iterator[Figure]:
     """The round of a seed, which SEED in the environment chooses; with ALL=1 in its full length."""
-    asked = orders.prepare(folder / "material").mixed(ALL_JOBS if os.environ.get("ALL") == "1" else JOBS)
+    everything = os.environ.get("ALL") == "1"
+    material = orders.prepare(folder / "material")
+    asked = material.mixed(ALL_JOBS if everything else JOBS)
     (port,) = free_block(1)
     with Stack(folder / "service", port=port, workers=2, settings=SETTINGS, announce=print) as stack:
         done = play(stack, asked, random.Random(int(os.environ.get("SEED", SEED))))
         print(f"{len(asked)} jobs in {done.seconds:.0f} s, {done.struck.total()} strokes: {_told(done.struck)}")
         print(f"Answers: {_told(done.answers)}", flush=True)
         yield from figures(stack, asked, done)
+        waiting = [material.order(10_000 + number, steps=5) for number in range(ALL_WAITING if everything else WAITING)]
+        yield _none("chaos_lost_with_the_broker", "jobs", wiped(stack, waiting))
 
 
 def play(
@@ -103,6 +108,17 @@ def figures(stack: Stack, asked: list[Order], done: Round) -> Iterator[Figure]:
     yield _none("chaos_given_up", "calls", done.given_up)
     yield _none("chaos_died_alone", "processes", done.died_alone)
     yield Figure("chaos_faults_of_ours", done.answers[500], "answers", 0)
+
+
+def wiped(stack: Stack, asked: list[Order]) -> list[str]:
+    """Wipe the broker while these jobs wait, and tell what became of any that did not succeed once."""
+    with Caller(stack.url, stack.api_key) as caller:
+        jobs = [caller.submit(order.spec)["id"] for order in asked]
+        faults.wipe(stack)
+        for job_id in jobs:
+            caller.wait(job_id, seconds=JOB_SECONDS)
+    with sessions_of(stack) as sessions, sessions() as session:
+        return audit.endings(session, asked)
 
 
 def _see_through(caller: Caller, order: Order, chance: random.Random) -> None:

@@ -44,7 +44,7 @@ class Client:
         self._headers = {"Authorization": f"Bearer {stack.api_key}", "Content-Type": "application/json"}
         self._calls = calls
 
-    def call(self, kind: str, method: str, path: str, body: str | None = None) -> Json:
+    def call(self, kind: str, method: str, path: str, body: str | bytes | None = None) -> Json:
         began = time.perf_counter()
         self._connection.request(method, path, body, self._headers)
         answer = self._connection.getresponse()

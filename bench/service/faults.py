@@ -122,9 +122,14 @@ def _outlive_lease(stack: Stack, chance: random.Random) -> bool:
 
 
 def _wipe(stack: Stack, chance: random.Random) -> bool:
+    wipe(stack)
+    return True
+
+
+def wipe(stack: Stack) -> None:
+    """Have the broker forget everything."""
     with redis.Redis.from_url(stack.servers.valkey.url, socket_timeout=5) as broker:
         broker.flushall()
-    return True
 
 
 def _send(pids: list[int], number: signal.Signals) -> bool:
