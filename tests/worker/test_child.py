@@ -3,6 +3,7 @@
 import errno
 
 import pytest
+import torch
 from safetensors import SafetensorError
 
 from worker import child
@@ -27,3 +28,14 @@ def wrapped(cause: Exception) -> Exception:
 )
 def test_a_full_disk_is_known_by_whatever_library_meets_it(error: Exception, code: str) -> None:
     assert child._named(error).code == code
+
+
+def refused_by_torch() -> Exception:
+    with pytest.raises(RuntimeError) as raised:
+        torch.empty(2**60)
+    return raised.value
+
+
+@pytest.mark.parametrize("error", [MemoryError(), pytest.param(refused_by_torch(), id="torch")])
+def test_a_machine_without_memory_has_a_name(error: Exception) -> None:
+    assert child._named(error).code == "out_of_host_memory"

@@ -99,6 +99,33 @@ def test_a_job_that_fails(way: str, code: str, message: str, quick: Settings, de
     assert keys(bucket) == []
 
 
+def test_a_job_that_crashes_at_the_same_place_twice_is_not_tried_a_third_time(quick: Settings, desk: Desk) -> None:
+    job_id = desk.submit(max_attempts=5, way="signal")
+    work(quick, child("fails"))
+    again = desk.events(job_id)[-1]
+    assert (desk.job(job_id).status, again.data["reason"]) == ("queued", "engine_crashed")
+    work(quick, child("fails"))
+    job = desk.job(job_id)
+    assert job.error is not None
+    assert (job.status, job.attempt, job.error["code"]) == ("failed", 2, "engine_crashed")
+    assert "same place" in job.error["hint"]
+    assert job.error["log_excerpt"] == ["last words"]
+
+
+@pytest.mark.parametrize(("fits", "attempts", "status"), [(2, 3, "succeeded"), (1, 3, "failed")])
+def test_a_job_that_does_not_fit_is_tried_twice_with_half_the_micro_batch(
+    fits: int, attempts: int, status: str, quick: Settings, desk: Desk
+) -> None:
+    job_id = desk.submit(max_attempts=9, way="memory", fits=str(fits))
+    while work(quick, child("fails")):
+        pass
+    job = desk.job(job_id)
+    assert (job.status, job.attempt, job.overrides) == (status, attempts, {"micro_batch_size": 2})
+    assert job.spec["method"]["train"]["micro_batch_size"] is None, "what was asked stays as it was"
+    if job.result is not None:
+        assert job.result["micro_batch_size"] == 2
+
+
 def test_what_no_log_should_hold_does_no_harm(quick: Settings, desk: Desk) -> None:
     job_id = desk.submit()
     work(quick, child("is_noisy"))

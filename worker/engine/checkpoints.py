@@ -72,15 +72,34 @@ class Checkpoints:
             return Checkpoint(folder, manifest["run"], job), damaged
         return None, damaged
 
-    def commit(self, written: Path, *, step: int, run: str | None, job: Mapping[str, Any]) -> Path:
+    def commit(
+        self,
+        written: Path,
+        *,
+        step: int,
+        run: str | None,
+        job: Mapping[str, Any],
+        sparsity: float | None = None,
+        perplexity: float | None = None,
+    ) -> Path:
         """Make a folder under `writing` the newest checkpoint, and drop the oldest.
 
         Args:
             step: optimizer steps of the job so far.
+            sparsity: the part of the block parameters that is gone.
+            perplexity: on a few held-out windows.
         """
         _write_json(written / JOB, job)
         files = {path.name: _entry(path) for path in sorted(written.iterdir())}
-        manifest = {"format": FORMAT, "step": step, "run": run, "identity": self._identity.content, "files": files}
+        manifest = {
+            "format": FORMAT,
+            "step": step,
+            "run": run,
+            "sparsity": sparsity,
+            "perplexity": perplexity,
+            "identity": self._identity.content,
+            "files": files,
+        }
         _write_json(written / MANIFEST, manifest)
         for path in written.iterdir():
             _sync(path)

@@ -18,12 +18,13 @@ from worker.engine.orders import Order, Orders
 class Saving:
     """How a run keeps its state.
 
-    `folder` is where the Trainer may write; `commit` takes what it wrote there and makes it a checkpoint.
+    `folder` is where the Trainer may write; `commit` takes what it wrote there, with the perplexity on a
+    few held-out windows if that was taken, and makes it a checkpoint.
     """
 
     folder: Path
     often: CheckpointSpec
-    commit: Callable[[Path], None]
+    commit: Callable[[Path, float | None], None]
     resume_from: Path | None
 
 
@@ -40,10 +41,12 @@ class Keeper(TrainerCallback):
         *,
         add_state: Callable[[Path], None],
         may_finish: Callable[[], bool],
+        measure: Callable[[], float | None],
     ) -> None:
         """
         Args:
             add_state: writes into a checkpoint what other callbacks need to go on.
+            measure: how well the model predicts held-out text, if that is to be known of a checkpoint.
             may_finish: whether there is something to publish; until then an order to finish waits.
         """
         self.obeyed: Order | None = None
@@ -51,6 +54,7 @@ class Keeper(TrainerCallback):
         self._orders = orders
         self._add_state = add_state
         self._may_finish = may_finish
+        self._measure = measure
         self._kept_at = time.monotonic()
 
     def on_log(
@@ -95,6 +99,6 @@ class Keeper(TrainerCallback):
         ranks.wait()  # each has written the state of its random numbers
         if ranks.is_first():
             self._add_state(written)
-            self._saving.commit(written)
+            self._saving.commit(written, self._measure())
         ranks.wait()
         self._kept_at = time.monotonic()

@@ -57,14 +57,21 @@ class Story:
         return Saving(
             folder=self._checkpoints.writing,
             often=self._often,
-            commit=lambda written: self._commit(written, run),
+            commit=lambda written, perplexity: self._commit(written, run, perplexity),
             resume_from=None if interrupted is None else interrupted.folder,
         )
 
-    def _commit(self, written: Path, run: str | None) -> None:
+    def _commit(self, written: Path, run: str | None, perplexity: float | None = None) -> None:
         assert self._checkpoints is not None
         job = {"results": self._results, "seconds": self.seconds, "told": self._reporter.state()}
-        self._checkpoints.commit(written, step=self._reporter.current_step, run=run, job=job)
+        self._checkpoints.commit(
+            written,
+            step=self._reporter.current_step,
+            run=run,
+            job=job,
+            sparsity=self._reporter.sparsity,
+            perplexity=perplexity,
+        )
 
 
 def opened(checkpoints: Checkpoints | None, reporter: Reporter, often: CheckpointSpec) -> Story:

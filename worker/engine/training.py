@@ -75,6 +75,7 @@ def train(
     teaching: Teaching | None = None,
     orders: Orders | None = None,
     may_finish: Callable[[], bool] = lambda: True,
+    measure: Callable[[], float | None] = lambda: None,
 ) -> bool:
     """Train the adapters in place; the same seed gives the same order of the same windows.
 
@@ -84,6 +85,7 @@ def train(
         teaching: whose beliefs to learn beside the text; without it the loss is the cross-entropy alone.
         orders: heard after each step.
         may_finish: whether there would be something to publish if the run ended now.
+        measure: how well the model predicts held-out text, for the checkpoints.
 
     Returns:
         Whether all steps were taken; False if the run was to finish early.
@@ -94,7 +96,7 @@ def train(
     """
     set_seed(seed)
     tokens = spec.batch_size * spec.sequence_length
-    keeper = Keeper(saving, orders or Orders(), add_state=add_state, may_finish=may_finish)
+    keeper = Keeper(saving, orders or Orders(), add_state=add_state, may_finish=may_finish, measure=measure)
     folder = folder if saving is None else saving.folder
     trainer = _Trainer(
         model=model,

@@ -21,6 +21,21 @@ match child.metadata["way"]:
         }
         (child.out / "error.json").write_text(json.dumps(reason))
         sys.exit(1)
+    case "memory":
+        size = child.spec["method"]["train"]["micro_batch_size"] or 8
+        if size > int(child.metadata["fits"]):
+            reason = {
+                "code": "out_of_gpu_memory",
+                "message": "The accelerator's memory is full.",
+                "hint": "",
+                "retryable": False,
+                "phase": "pruning",
+                "step": 0,
+                "micro_batch_size": size,
+            }
+            (child.out / "error.json").write_text(json.dumps(reason))
+            sys.exit(1)
+        child.leave_result({"config.json": b"{}"}, {"micro_batch_size": size})
     case "signal":
         sys.stderr.write("last words\n")
         sys.stderr.flush()

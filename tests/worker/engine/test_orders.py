@@ -1,5 +1,6 @@
 """A training run that is told to stop or to finish does so after the step it is at, and loses nothing by it."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import torch
 from jobs import widths
 from tests.worker.engine.runs import Run, Stopped, prune, spec_of
 from worker.engine import base_models, orders
-from worker.engine.checkpoints import stored
+from worker.engine.checkpoints import MANIFEST, stored
 from worker.engine.orders import Order, Orders
 
 STEPS = 12
@@ -105,4 +106,8 @@ def test_checkpoints_are_also_due_by_the_clock(small_model: Path, tmp_path: Path
     """A thousandth of a second has passed after every step."""
     kept = tmp_path / "checkpoints"
     prune(small_model, spec(), tmp_path, checkpoints=kept, every_minutes=0.001 / 60)
-    assert stored(kept)[-1].name == f"checkpoint-{STEPS:08d}"
+    newest = stored(kept)[-1]
+    assert newest.name == f"checkpoint-{STEPS:08d}"
+    manifest = json.loads((newest / MANIFEST).read_text())
+    assert 0.35 < manifest["sparsity"] < 0.45
+    assert manifest["perplexity"] > 1

@@ -9,13 +9,18 @@ by the paper's proxy, which here leaves out its quadratic term (`scores.lora_gra
 least squares.
 """
 
+from functools import partial
+
 from jobs.budgets import PerplexityLimit
 from jobs.specs import LoraPruneSpec
-from worker.engine import adapters, scores, training, verification
+from worker.engine import adapters, evaluation, scores, training, verification
 from worker.engine.methods import teachers
 from worker.engine.methods.outcome import Outcome, Task
 from worker.engine.perplexity_limit import PerplexityWatch
 from worker.engine.pruning import IterativePruning
+
+CHECKPOINT_WINDOWS = 8
+"""Held-out windows that a checkpoint is measured on, to know the best one."""
 
 
 def run(task: Task, spec: LoraPruneSpec) -> Outcome:
@@ -48,6 +53,7 @@ def run(task: Task, spec: LoraPruneSpec) -> Outcome:
         teaching=teaching,
         orders=task.orders,
         may_finish=pruning.has_cut,
+        measure=partial(evaluation.perplexity, task.model, task.held_out, CHECKPOINT_WINDOWS),
     )
     plan = pruning.finished(early=not complete)
     task.reporter.phase("merging")
