@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch import nn
 
 from jobs.specs import Criterion
 from jobs.widths import Widths
@@ -89,11 +90,17 @@ def test_a_step_starts_from_nothing(criterion: Criterion) -> None:
     assert_close(found, scored(model, shape, criterion=criterion))
 
 
+def hooks_of(model: nn.Module) -> list[tuple[int, int]]:
+    """How many each module has before and after its forward pass."""
+    return [(len(module._forward_pre_hooks), len(module._forward_hooks)) for module in model.modules()]
+
+
 @every_criterion
 def test_no_answer_and_no_gradient_changes_and_no_trace_is_left(criterion: Criterion) -> None:
     model, shape = adapted_model()
     ids_NT, labels_NT = sequences(shape.vocab)
     logits, gradients = [], []
+    hooks = hooks_of(model)
     for watched in (False, True):
         scorer = start(model, shape, criterion=criterion) if watched else None
         model.zero_grad()
@@ -104,7 +111,7 @@ def test_no_answer_and_no_gradient_changes_and_no_trace_is_left(criterion: Crite
             scorer.close()
     assert torch.equal(*logits)
     assert all(torch.equal(*pair) for pair in zip(*gradients, strict=True))
-    assert not any(module._forward_pre_hooks or module._forward_hooks for module in model.modules())
+    assert hooks_of(model) == hooks
 
 
 @every_criterion
