@@ -74,7 +74,7 @@ def attach(model: PreTrainedModel, family: Family, spec: LoraSpec, *, seed: int)
     adapted = get_peft_model(model, config)
     assert isinstance(adapted, PeftModel)
     for module in adapted.modules():
-        if isinstance(module, ModulesToSaveWrapper):
+        if isinstance(module, ModulesToSaveWrapper) and module.original_module.weight.dtype != torch.float32:
             _compute_precisely(module)
     return adapted
 
