@@ -62,14 +62,15 @@ class Runner:
             return False
         self.job_id = claim.job_id
         try:
-            self._run(sessions, claim, claimed_at)
+            with observed(claim):
+                self._run(sessions, claim, claimed_at)
         finally:
             self.job_id = None
         return True
 
     def _run(self, sessions: sessionmaker[Session], claim: Claim, claimed_at: float) -> None:
         _log.info("%s: attempt %d begins", claim.job_id, claim.attempt)
-        with observed(claim), Lease(sessions, claim, self._settings, claimed_at=claimed_at) as lease:
+        with Lease(sessions, claim, self._settings, claimed_at=claimed_at) as lease:
             journal = Journal(sessions, claim, lease)
             attempt = Attempt(self._settings, sessions, claim, lease, journal, Files(self._settings), self._stopping)
             ending = attempt.run(self._command)
