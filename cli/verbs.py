@@ -21,24 +21,38 @@ _reason = click.option("--reason", help="Why, for those who read the job's event
 _as_json = click.option("--json", "as_json", is_flag=True, help="Print the job as JSON.")
 
 
-@click.command(epilog=EPILOG.format(example="prunery cancel cjob_0192f0c1"))
-@_job_id
-@_reason
-@_as_json
-@with_client
-def cancel(client: Client, job_id: str, reason: str | None, as_json: bool) -> None:
-    """Stop the job JOB_ID: at once if it waits, within seconds if it runs."""
-    _act(client, job_id, Verb.CANCEL, reason, as_json=as_json)
+def _command(verb: Verb, help: str, example: str) -> click.Command:
+    @click.command(str(verb), help=help, epilog=EPILOG.format(example=example))
+    @_job_id
+    @_reason
+    @_as_json
+    @with_client
+    def act(client: Client, job_id: str, reason: str | None, as_json: bool) -> None:
+        _act(client, job_id, verb, reason, as_json=as_json)
+
+    return act
 
 
-@click.command(epilog=EPILOG.format(example="prunery pause cjob_0192f0c1 && prunery resume cjob_0192f0c1"))
-@_job_id
-@_reason
-@_as_json
-@with_client
-def pause(client: Client, job_id: str, reason: str | None, as_json: bool) -> None:
-    """Let the job JOB_ID rest: its worker writes a checkpoint and is free for others."""
-    _act(client, job_id, Verb.PAUSE, reason, as_json=as_json)
+cancel = _command(
+    Verb.CANCEL,
+    "Stop the job JOB_ID: at once if it waits, within seconds if it runs.",
+    "prunery cancel cjob_0192f0c1",
+)
+pause = _command(
+    Verb.PAUSE,
+    "Let the job JOB_ID rest: its worker writes a checkpoint and is free for others.",
+    "prunery pause cjob_0192f0c1 && prunery resume cjob_0192f0c1",
+)
+finish = _command(
+    Verb.FINISH,
+    "Have the job JOB_ID stop training and publish what it has come to.",
+    "prunery finish cjob_0192f0c1 --reason 'good enough'",
+)
+retry = _command(
+    Verb.RETRY,
+    "Let the failed or cancelled job JOB_ID begin anew, without its checkpoints.",
+    "prunery retry cjob_0192f0c1",
+)
 
 
 @click.command(epilog=EPILOG.format(example="prunery resume cjob_0192f0c1 --micro-batch-size 1"))
@@ -51,26 +65,6 @@ def resume(client: Client, job_id: str, micro_batch_size: int | None, reason: st
     """Let the paused, failed or cancelled job JOB_ID go on from its newest checkpoint."""
     overrides = {} if micro_batch_size is None else {"overrides": {"micro_batch_size": micro_batch_size}}
     _act(client, job_id, Verb.RESUME, reason, overrides, as_json=as_json)
-
-
-@click.command(epilog=EPILOG.format(example="prunery finish cjob_0192f0c1 --reason 'good enough'"))
-@_job_id
-@_reason
-@_as_json
-@with_client
-def finish(client: Client, job_id: str, reason: str | None, as_json: bool) -> None:
-    """Have the job JOB_ID stop training and publish what it has come to."""
-    _act(client, job_id, Verb.FINISH, reason, as_json=as_json)
-
-
-@click.command(epilog=EPILOG.format(example="prunery retry cjob_0192f0c1"))
-@_job_id
-@_reason
-@_as_json
-@with_client
-def retry(client: Client, job_id: str, reason: str | None, as_json: bool) -> None:
-    """Let the failed or cancelled job JOB_ID begin anew, without its checkpoints."""
-    _act(client, job_id, Verb.RETRY, reason, as_json=as_json)
 
 
 def _act(
