@@ -36,7 +36,7 @@ class Service:
     def __init__(self, settings: Settings, log: Path) -> None:
         self.settings = settings
         self.log = log
-        self.port = ports.next_free(18_000, ports.LOOPBACK)
+        (self.port,) = ports.free_block(1)  # a random one: other sessions look for one too
         self.url = f"http://127.0.0.1:{self.port}"
         self.api_key = settings.api_key.get_secret_value()
         self.files = Files(settings)
