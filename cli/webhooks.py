@@ -17,6 +17,8 @@ from cli.webhook_calls import WebhookCalls
 
 STYLES = {"delivered": "green", "failed": "red", "pending": "yellow", "on": "green", "disabled": "red"}
 
+WIDE = 120
+
 with_json = click.option("--json", "as_json", is_flag=True, help="Print the answer as JSON.")
 with_limit = click.option(
     "--limit", type=click.IntRange(min=1), default=20, show_default=True, help="At most this many."
@@ -122,7 +124,7 @@ def deliveries(client: Client, endpoint_id: str, status: str | None, limit: int,
     if as_json:
         _print_json(found)
     elif found:
-        _print_table(("id", "status", "attempts", "created", "type", "job"), [_delivery(each) for each in found])
+        _print_table(("id", "status", "tries", "type", "created", "job"), [_delivery(each) for each in found])
     else:
         click.echo("Nothing was sent to it.", err=True)
 
@@ -179,20 +181,24 @@ def _delivery(delivery: WebhookDelivery) -> tuple[str, Text, str, str, str, str]
         delivery.id,
         Text(delivery.status, style=STYLES[delivery.status]),
         str(delivery.attempts),
-        f"{delivery.created_at.astimezone():%m-%d %H:%M}",
         delivery.type.removeprefix("compression."),
+        f"{delivery.created_at.astimezone():%m-%d %H:%M}",
         delivery.job_id or "",
     )
 
 
 def _print_table(columns: Sequence[str], rows: Sequence[Sequence[str | Text]]) -> None:
+    console = Console()
+    # What is cut off cannot be used, so the last columns are left out where there is no room for them.
+    shown = [at for at, column in enumerate(columns) if console.width >= WIDE or column not in ("created", "job")]
     table = Table(box=None, pad_edge=False, header_style="dim")
-    for column in columns:
-        # What is cut off here cannot be used.
-        table.add_column(column, no_wrap=column not in ("url", "events", "job"), overflow="fold")
+    for at in shown:
+        whole = columns[at] not in ("url", "events")
+        width = max(len(row[at]) for row in rows) if whole else None
+        table.add_column(columns[at], no_wrap=whole, min_width=width, overflow="fold")
     for row in rows:
-        table.add_row(*row)
-    Console().print(table)
+        table.add_row(*(row[at] for at in shown))
+    console.print(table)
 
 
 def _print_json(found: Sequence[Resource]) -> None:
