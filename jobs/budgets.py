@@ -28,7 +28,7 @@ class BudgetSpec(Spec):
     )
     min_fraction: float = Field(0.0, ge=0, lt=1, description="Part of its units that every layer keeps at least.")
     heads_share: float = Field(
-        0.5,
+        1.0,
         ge=0,
         le=1,
         description="Where little goes, the part of its KV groups that a layer gives, against the part of all its "

@@ -19,7 +19,7 @@ class LoraSpec(Spec):
     rank: int = Field(8, ge=1, le=512)
     alpha: float = Field(16.0, gt=0)
     dropout: float = Field(0.0, ge=0, lt=1)
-    norms: bool = Field(True, description="The gains (and shifts) of all norms learn too.")
+    norms: bool = Field(False, description="The gains (and shifts) of all norms learn too.")
 
 
 class TrainSpec(Spec):
@@ -130,7 +130,7 @@ class ReconstructionSpec(Spec):
         "the answers of o_proj and down_proj to its stream as they are. layer: each makes up for its own loss only.",
     )
     tokens_per_channel: int = Field(
-        16, ge=2, le=256, description="Calibration tokens per input channel; fewer are quicker and less sure."
+        32, ge=2, le=256, description="Calibration tokens per input channel; fewer are quicker and less sure."
     )
 
 

@@ -48,7 +48,7 @@ def spec_of(**fields: Any) -> LoraPruneSpec:
         "type": "lora_prune",
         "ratio": 0.4,
         "round_ffn_to": 4,
-        "lora": {"dropout": 0.0},
+        "lora": {"dropout": 0.0, "norms": True},
         "train": train | fields.pop("train", {}),
         "schedule": {"warmup_fraction": 0.1, "cooldown_fraction": 0.5, "prune_every_steps": 2}
         | fields.pop("schedule", {}),

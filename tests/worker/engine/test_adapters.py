@@ -21,7 +21,7 @@ def test_norms_of_every_family_learn_and_stand_aside_again(name: str) -> None:
     paths = adapters.norms(model)
     words = FAMILIES[name]
     assert len(paths) == shape.layers * (words.norms + words.head_norms) + 1
-    adapted = adapters.attach(model, family(shape), LoraSpec(), seed=0)
+    adapted = adapters.attach(model, family(shape), LoraSpec(norms=True), seed=0)
     whole_BTV = verification.answers(model, ids_BT)
     model(input_ids=ids_BT, labels=ids_BT).loss.backward()
     for key, parameter in model.named_parameters():

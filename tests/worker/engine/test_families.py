@@ -39,7 +39,7 @@ def adapted(name: str, layers: int) -> tuple[PreTrainedModel, ModelShape]:
         # What these normalise after o_proj hears no common factor: of two groups, both would matter alike.
         fields["num_key_value_heads"] = 4
     model, shape = random_model(**fields)
-    adapters.attach(model, family(shape), LoraSpec(dropout=0.0), seed=0)
+    adapters.attach(model, family(shape), LoraSpec(dropout=0.0, norms=True), seed=0)
     for parameter_name, parameter in model.named_parameters():
         if "lora_B" in parameter_name:
             torch.nn.init.normal_(parameter, std=0.1)

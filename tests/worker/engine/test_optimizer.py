@@ -14,7 +14,7 @@ from worker.engine.architectures import family
 
 def test_everything_that_learns_is_in_one_group() -> None:
     model, shape = random_model()
-    adapted = adapters.attach(model, family(shape), LoraSpec(), seed=0)
+    adapted = adapters.attach(model, family(shape), LoraSpec(norms=True), seed=0)
     found = optimizer.adamw(adapted, TrainSpec(learning_rate=1e-3, b_factor_rate=8, weight_decay=0.1))
     names = {parameter: name for name, parameter in adapted.named_parameters() if parameter.requires_grad}
     a_factors, b_factors, norms = ({names[parameter] for parameter in group["params"]} for group in found.param_groups)

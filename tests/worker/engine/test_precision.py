@@ -14,7 +14,7 @@ from worker.engine.plan import Plan
 def test_adapters_moments_cuts_and_merges_stay_in_float32() -> None:
     model, shape = random_model()
     fam, dense = family(shape), Plan.dense(shape)
-    adapters.attach(model.to(torch.bfloat16), fam, LoraSpec(dropout=0.0), seed=0)
+    adapters.attach(model.to(torch.bfloat16), fam, LoraSpec(dropout=0.0, norms=True), seed=0)
     learned = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(learned, lr=1e-2)
     ids_BT = torch.arange(32).view(2, 16)

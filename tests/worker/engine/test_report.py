@@ -57,6 +57,7 @@ def finished(**fields: Any) -> Report:
         },
         "dense": figures,
         "dense_finetuned": None,
+        "ended_early_at": None,
         "pruned": figures,
         "perplexity_change": 0.0,
         "perplexity_limit": None,

@@ -17,7 +17,7 @@ STEPS = 18  # two epochs and a bit of 8 batches; events at 4, 6, 8 and 9
 def spec(**fields: Any) -> Any:
     """With dropout, so that the state of the random numbers matters too."""
     train = {"steps": STEPS, "micro_batch_size": 2} | fields.pop("train", {})
-    return spec_of(train=train, lora={"dropout": 0.1}, **fields)
+    return spec_of(train=train, lora={"dropout": 0.1, "norms": True}, **fields)
 
 
 @pytest.fixture(scope="module")

@@ -33,7 +33,7 @@ def sequences(vocab: int) -> tuple[Tensor, Tensor]:
 def adapted_model(**fields: Any) -> tuple[PreTrainedModel, ModelShape]:
     """A random model whose adapters have learned something."""
     model, shape = random_model(**fields)
-    adapters.attach(model, family(shape), LoraSpec(rank=3, dropout=0.0), seed=0)
+    adapters.attach(model, family(shape), LoraSpec(rank=3, dropout=0.0, norms=True), seed=0)
     for name, parameter in model.named_parameters():
         if "lora_B" in name:
             torch.nn.init.normal_(parameter, std=0.1)
