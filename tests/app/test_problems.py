@@ -25,7 +25,7 @@ EXCHANGES: dict[str, tuple[str, str, dict[str, Any], int, str]] = {
     "a slash too many": ("GET", f"{JOBS}/", {}, 404, "not_found"),
     "NUL in the path": ("GET", f"{JOBS}/a%00b", {}, 400, "bad_request"),
     "NUL in the query": ("GET", f"{JOBS}?after=%00", {}, 400, "bad_request"),
-    "wrong method": ("DELETE", f"{JOBS}/cjob_0", {}, 405, "method_not_allowed"),
+    "wrong method": ("PUT", f"{JOBS}/cjob_0", {}, 405, "method_not_allowed"),
     "unknown cursor": ("GET", f"{JOBS}?after=cjob_0", {}, 400, "invalid_cursor"),
     "limit 0": ("GET", f"{JOBS}?limit=0", {}, 422, "invalid_parameter"),
     "unknown status": ("GET", f"{JOBS}?status=lost", {}, 422, "invalid_parameter"),
