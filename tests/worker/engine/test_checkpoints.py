@@ -101,7 +101,7 @@ def job(**method: Any) -> JobSpec:
     ("change", "named"),
     [
         ("ratio", r"method\.ratio \(0\.5, now 0\.4\)"),
-        ("nested", r"method\.train\.learning_rate \(0\.001, now 0\.01\)"),
+        ("nested", r"method\.train\.weight_decay \(0\.0, now 0\.1\)"),
         ("weights", "base model"),
         ("config", "base model"),
         ("text", "text"),
@@ -114,7 +114,7 @@ def test_what_changed_is_named(tmp_path: Path, change: str, named: str) -> None:
     ids_NT = torch.arange(64, dtype=torch.int32).view(4, 16)
     before = identity.of(job(), tmp_path, (Windows(ids_NT, ids_NT),))
 
-    spec = {"ratio": job(ratio=0.4), "nested": job(train={"learning_rate": 0.01})}.get(change, job())
+    spec = {"ratio": job(ratio=0.4), "nested": job(train={"weight_decay": 0.1})}.get(change, job())
     if change == "weights":
         with torch.no_grad():
             model.get_parameter("model.norm.weight")[0] += 1e-6
@@ -135,5 +135,6 @@ def test_what_does_not_bear_on_the_result_may_change(tmp_path: Path) -> None:
     model, _ = random_model()
     model.save_pretrained(tmp_path)
     noted = identity.of(job(), tmp_path, ()).content
-    changed = job().model_copy(update={"name": "another", "checkpoint": CheckpointSpec(every_steps=7)})
+    tried_otherwise = job(train={"learning_rate": 0.0005, "micro_batch_size": 2})
+    changed = tried_otherwise.model_copy(update={"name": "another", "checkpoint": CheckpointSpec(every_steps=7)})
     identity.of(changed, tmp_path, ()).check(noted)
