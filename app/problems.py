@@ -13,7 +13,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
-from app import pointers
+from app import allowed, pointers
 from jobs import database, errors
 from jobs.errors import FieldError, PruneryError
 
@@ -143,12 +143,15 @@ def _http(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
     title = HTTPStatus(error.status_code).phrase
     code = CODES.get(error.status_code, "bad_request" if error.status_code < 500 else "internal")
-    detail = error.detail
+    detail, headers = error.detail, dict(error.headers or {})
     if error.status_code == 404:
         detail = f"There is nothing at {request.url.path}."
     if error.status_code == 405:
         detail = f"{request.method} is not possible on {request.url.path}."
-    return _response(_problem(request.scope, error.status_code, code, title, detail), error.headers or {})
+        # The framework names the methods of the first route that it found only.
+        if known := allowed.methods(request.app, request.url.path):
+            headers["Allow"] = ", ".join(known)
+    return _response(_problem(request.scope, error.status_code, code, title, detail), headers)
 
 
 def _gone(request: Request, error: Exception) -> JSONResponse:

@@ -18,7 +18,7 @@ from jobs.tables import JobRow
 router = APIRouter(
     prefix=JOBS + "/{job_id}",
     tags=["jobs"],
-    responses=problems.responses(404, 409, 415, 422),
+    responses=problems.responses(400, 404, 409, 415, 422),
     dependencies=[needs(Scope.JOBS_WRITE)],
 )
 
