@@ -6,7 +6,7 @@ from typing import Annotated
 from fastapi import APIRouter, Body
 from sqlalchemy.orm import Session
 
-from app import problems, store, verbs
+from app import intake, problems, store, verbs
 from app.audit import Audit, AuditDep
 from app.callers import Scope, needs
 from app.deps import Door, DoorDep
@@ -18,7 +18,7 @@ from jobs.tables import JobRow
 router = APIRouter(
     prefix=JOBS + "/{job_id}",
     tags=["jobs"],
-    responses=problems.responses(400, 404, 409, 415, 422),
+    responses=problems.responses(400, 404, 409, 413, 415, 422),
     dependencies=[needs(Scope.JOBS_WRITE)],
 )
 
@@ -63,6 +63,8 @@ def retry_job(job_id: str, door: DoorDep, audit: AuditDep, once: OnceDep, reques
 
 def _act(door: Door, audit: Audit, once: Once, job_id: str, verb: Verb, request: verbs.Request | None) -> Job:
     project_id = audit.caller.project_id
+    if request is not None:
+        intake.refuse_nul(request.model_dump())
 
     def act(session: Session) -> JobRow:
         row = verbs.act(session, job_id, verb, request, project_id=project_id, max_attempts=door.settings.max_attempts)

@@ -113,6 +113,18 @@ def test_a_failed_job_tells_why_and_cannot_be_cancelled(
     assert refused.json()["allowed"] == ["resume", "retry"]
 
 
+def test_a_reason_that_cannot_be_stored_is_refused_and_changes_nothing(
+    client: TestClient, sound: dict[str, Any]
+) -> None:
+    made = client.post(JOBS, json=sound).json()
+    for verb in ("cancel", "pause", "resume", "finish", "retry"):
+        refused = client.post(made["urls"][verb], json={"reason": "a\0b"})
+        assert refused.status_code == 422
+        (field,) = refused.json()["errors"]
+        assert (field["pointer"], field["code"]) == ("/reason", "nul_character")
+    assert client.get(made["urls"]["self"]).json() == made
+
+
 def test_events_are_followed_by_their_number(
     client: TestClient, sound: dict[str, Any], sessions: sessionmaker[Session]
 ) -> None:
