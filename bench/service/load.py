@@ -97,6 +97,8 @@ def _insert(engine: Engine, job_id: str, rows: list[tuple[str, Row]]) -> None:
     with engine.begin() as connection:
         for table, row in rows:
             fresh = multitude.renamed(row, job_id, new)
+            # What has a name of its own needs another one each time.
+            fresh |= {name: uuid.uuid4().hex for name in ("id", "key") if name in row and fresh[name] == row[name]}
             names = ", ".join(fresh)
             places = ", ".join(f":{name}" for name in fresh)
             connection.execute(text(f"INSERT INTO {table} ({names}) VALUES ({places})"), fresh)
