@@ -110,10 +110,10 @@ def _show_new(key: ApiKey, as_json: bool) -> None:
 def _table(found: list[ApiKey]) -> Table:
     table = Table(box=None, pad_edge=False, header_style="dim")
     for column in ("id", "name", "begins", "scopes", "state", "last used"):
-        table.add_column(column, no_wrap=column in ("id", "begins"), overflow="fold")
+        table.add_column(column, no_wrap=column in ("id", "begins", "scopes"), overflow="fold")
     for key in found:
         used = _time(key.last_used_at) if key.last_used_at else "never"
-        table.add_row(key.id, key.name, key.prefix, " ".join(key.scopes), _state(key), used)
+        table.add_row(key.id, key.name, key.prefix, "\n".join(key.scopes), _state(key), used)
     return table
 
 
