@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 from app import keyset
 from app.keyset import Page, Place
 from app.tables import ApiKeyRow
-from jobs import ids
+from jobs import ids, repository_names
 from jobs.errors import NameTaken, NotFound, ProjectNotEmpty
 from jobs.tables import DEFAULT_PROJECT, FileRow, JobRow, ProjectRow
 
@@ -19,7 +19,8 @@ def create(session: Session, name: str, **limits: int | None) -> ProjectRow:
     Raises:
         NameTaken: another project is called so.
     """
-    row = ProjectRow(id=ids.new("proj"), name=name, **limits)
+    id = ids.new("proj")
+    row = ProjectRow(id=id, name=name, namespace=_namespace(session, id, name), **limits)
     session.add(row)
     _write(session, row)
     session.refresh(row)
@@ -70,6 +71,13 @@ def remove(session: Session, id: str) -> None:
         raise ProjectNotEmpty(f"Project {row.name!r} has jobs or files, or is the default one.")
     session.execute(delete(ApiKeyRow).where(ApiKeyRow.project_id == id))
     session.delete(row)
+
+
+def _namespace(session: Session, id: str, name: str) -> str:
+    """After the name, if that has letters and no other project came to the same before."""
+    slug = repository_names.slug(name)
+    taken = session.scalars(select(exists().where(ProjectRow.namespace == slug))).one()
+    return repository_names.slug(id) if taken or not slug else slug
 
 
 def _write(session: Session, row: ProjectRow) -> None:

@@ -7,6 +7,7 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Mapped, mapped_column
 from sqlalchemy.types import Text
 
+from jobs import registry_tables as registry_tables
 from jobs.tables import Json
 from jobs.tables import Table as Table
 

@@ -54,6 +54,7 @@ class ProjectRow(Table):
 
     id: Mapped[str] = mapped_column(primary_key=True)
     name: Mapped[str] = mapped_column(unique=True)
+    namespace: Mapped[str] = mapped_column(unique=True)  # of its models, where clients name them `namespace/name`
     max_running: Mapped[int | None]  # jobs at once
     max_queued: Mapped[int | None]
     max_storage_bytes: Mapped[int | None] = mapped_column(BigInteger)

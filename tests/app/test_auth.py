@@ -31,7 +31,7 @@ MakeKey = Callable[..., dict[str, str]]
 def other(sessions: Sessions) -> str:
     """The id of a second project."""
     with sessions.begin() as session:
-        session.add(ProjectRow(id="proj_other", name="other"))
+        session.add(ProjectRow(id="proj_other", name="other", namespace="other"))
     return "proj_other"
 
 

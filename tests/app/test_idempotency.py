@@ -75,7 +75,7 @@ def test_a_key_stands_for_one_request_of_one_project(
         refused = client.post(path, json=body, headers=KEY)
         assert (refused.status_code, refused.json()["code"]) == (422, "idempotency_key_reused")
     with sessions.begin() as session:
-        session.add(ProjectRow(id="proj_other", name="other"))
+        session.add(ProjectRow(id="proj_other", name="other", namespace="other"))
         session.flush()
         made = keys.create(session, project_id="proj_other", name="theirs", scopes=(Scope.ADMIN,))
     theirs = client.post(JOBS, json=sound, headers={**KEY, "Authorization": f"Bearer {made.token}"})

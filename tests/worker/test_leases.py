@@ -210,7 +210,7 @@ def test_a_higher_priority_goes_first_and_then_who_came_first(sessions: Sessions
 
 def test_projects_take_turns(sessions: Sessions, spec: JobSpec) -> None:
     with sessions.begin() as session:
-        session.add(ProjectRow(id="proj_b", name="b"))
+        session.add(ProjectRow(id="proj_b", name="b", namespace="b"))
     first = [submitted(sessions, spec) for _ in range(3)]
     second = [submitted(sessions, spec, "proj_b") for _ in range(2)]
     assert [claim_next(sessions) for _ in range(5)] == [first[0], second[0], first[1], second[1], first[2]]
@@ -218,7 +218,7 @@ def test_projects_take_turns(sessions: Sessions, spec: JobSpec) -> None:
 
 def test_a_project_has_no_more_jobs_at_work_than_it_may(sessions: Sessions, spec: JobSpec) -> None:
     with sessions.begin() as session:
-        session.add(ProjectRow(id="proj_b", name="b", max_running=2))
+        session.add(ProjectRow(id="proj_b", name="b", namespace="b", max_running=2))
     for _ in range(6):
         submitted(sessions, spec, "proj_b")
     with ThreadPoolExecutor(6) as pool:
