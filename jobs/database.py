@@ -22,9 +22,19 @@ CONNECTION = {
 OUTAGES = (OperationalError, InterfaceError, InternalError)
 
 
+# All that are made are kept: each costs the server a process that has to learn the tables anew.
+CONNECTIONS = 15
+
+
 def engine(settings: Settings) -> Engine:
     """Connections made on demand and tested before each use. One engine per process: it must not cross a fork."""
-    return create_engine(settings.database_url.get_secret_value(), pool_pre_ping=True, connect_args=CONNECTION)
+    return create_engine(
+        settings.database_url.get_secret_value(),
+        pool_pre_ping=True,
+        pool_size=CONNECTIONS,
+        max_overflow=0,
+        connect_args=CONNECTION,
+    )
 
 
 def sessions(engine: Engine) -> sessionmaker[Session]:
