@@ -9,6 +9,7 @@ from types import FrameType
 from jobs import database, logs, meters, tracing
 from jobs.settings import Settings, load
 from worker import collect, outbox, pulse, queue, reaper, replays
+from worker.outbox import Bell
 
 BATCH = 100
 
@@ -51,18 +52,19 @@ class Relay:
 
     def _ring(self, limit: int) -> int:
         """How many doorbells were rung; the others stay in the outbox."""
-        rung = 0
+        rung: list[Bell] = []
         with self._sessions.begin() as session:
             for bell in outbox.unsent(session, limit):
                 try:
-                    queue.send(self._celery, bell.job_id, outbox.traceparent(session, bell))
+                    queue.send(self._celery, bell.job_id, bell.traceparent)
                 except queue.BrokerUnavailable as error:
                     self._went("broker", error)
                     break
                 self._came_back("broker")
-                outbox.discard(session, bell)
-                rung += 1
-        return rung
+                rung.append(bell)
+            if rung:
+                outbox.discard(session, rung)
+        return len(rung)
 
     def _went(self, part: str, error: Exception) -> None:
         if part not in self._outages:

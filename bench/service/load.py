@@ -12,7 +12,7 @@ from sqlalchemy import Engine, text
 
 from bench.figure import Figure
 from bench.service import clients, multitude, orders
-from bench.service.caller import Caller
+from bench.service.caller import JOBS, Caller
 from bench.service.clients import Calls
 from bench.service.multitude import Row
 from bench.service.rows import settings_of
@@ -84,8 +84,9 @@ def _rows_of_a_submission(stack: Stack, spec: dict[str, Any]) -> tuple[str, list
     # A doorbell that is rung is a row that is gone.
     stack.processes["relay"].suspend()
     try:
-        with Caller(stack.url, stack.api_key) as caller, multitude.connect(stack) as connection:
-            job_id = caller.submit(spec)["id"]
+        with multitude.connect(stack) as connection:
+            # As those that are counted are: without a key of its own.
+            job_id = clients.Client(stack, Calls()).call("submit", "POST", JOBS, json.dumps(spec))["id"]
             return job_id, multitude.written_with(connection, job_id)
     finally:
         stack.processes["relay"].go_on()

@@ -32,8 +32,7 @@ def job_id(sessions: Sessions, spec: JobSpec) -> str:
 def ring_all(sessions: Sessions) -> list[str]:
     with sessions.begin() as session:
         bells = outbox.unsent(session, 100)
-        for bell in bells:
-            outbox.discard(session, bell)
+        outbox.discard(session, bells)
     return [bell.job_id for bell in bells]
 
 
