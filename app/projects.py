@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sqlalchemy import delete, exists, select
+from sqlalchemy import delete, exists, or_, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -11,6 +11,7 @@ from app.keyset import Page, Place
 from app.tables import ApiKeyRow
 from jobs import ids, repository_names
 from jobs.errors import NameTaken, NotFound, ProjectNotEmpty
+from jobs.registry_tables import ModelRow
 from jobs.tables import DEFAULT_PROJECT, FileRow, JobRow, ProjectRow
 
 
@@ -60,15 +61,16 @@ def remove(session: Session, id: str) -> None:
 
     Raises:
         NotFound: there is no such project.
-        ProjectNotEmpty: there are jobs or files of it, or it is the default one.
+        ProjectNotEmpty: there are jobs, files or models of it, or it is the default one.
     """
     # Whoever adds a job or a file waits for this lock.
     row = session.get(ProjectRow, id, with_for_update=True)
     if row is None:
         raise NotFound(f"There is no project {id!r}.")
-    used = select(exists().where(JobRow.project_id == id) | exists().where(FileRow.project_id == id))
+    owned = (JobRow, FileRow, ModelRow)
+    used = select(or_(*(exists().where(table.project_id == id) for table in owned)))
     if id == DEFAULT_PROJECT or session.scalars(used).one():
-        raise ProjectNotEmpty(f"Project {row.name!r} has jobs or files, or is the default one.")
+        raise ProjectNotEmpty(f"Project {row.name!r} has jobs, files or models, or is the default one.")
     session.execute(delete(ApiKeyRow).where(ApiKeyRow.project_id == id))
     session.delete(row)
 

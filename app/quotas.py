@@ -6,9 +6,10 @@ from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.orm import Session
 
 from jobs import errors
+from jobs.registry_tables import ModelRow, RevisionFileRow
 from jobs.settings import Settings
 from jobs.states import LEASED, Status
-from jobs.tables import ArtifactRow, FileRow, JobRow, ProjectRow
+from jobs.tables import FileRow, JobRow, ProjectRow
 
 COUNTED = ("max_queued", "max_storage_bytes", "max_uploaded_bytes")  # here; `max_running` is the claim's
 
@@ -106,11 +107,11 @@ def uploaded_bytes(session: Session, project_id: str) -> int:
 
 
 def published_bytes(session: Session, project_id: str) -> int:
-    """Of the files that the project's jobs have published; the same content counts once."""
+    """Of the files of the project's models; the same content counts once, and what was deleted not at all."""
     contents = (
-        select(ArtifactRow.sha256, ArtifactRow.bytes)
-        .join(JobRow, JobRow.id == ArtifactRow.job_id)
-        .where(JobRow.project_id == project_id)
+        select(RevisionFileRow.sha256, RevisionFileRow.bytes)
+        .join(ModelRow, ModelRow.id == RevisionFileRow.model_id)
+        .where(ModelRow.project_id == project_id, ModelRow.deleted_at.is_(None))
         .distinct()
         .subquery()
     )

@@ -16,7 +16,7 @@ NAMED = 5
 
 
 def remove_job(session: Session, job_id: str, *, project_id: str) -> JobRow:
-    """Forget a job that has ended, with its events, artifacts and checkpoints.
+    """Forget a job that has ended, with its events and checkpoints; what it has published stays, in its model.
 
     Raises:
         NotFound: there is no such job.

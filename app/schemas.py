@@ -7,9 +7,10 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field
 
 from jobs.outline import Plan
+from jobs.registry_tables import RevisionFileRow
 from jobs.specs import PRIORITIES, Priority
 from jobs.states import Status, Verb, allowed
-from jobs.tables import ArtifactRow, AttemptRow, CheckpointRow, EventRow, FileRow, JobRow
+from jobs.tables import AttemptRow, CheckpointRow, EventRow, FileRow, JobRow
 
 JOBS = "/v1/compression/jobs"
 
@@ -223,13 +224,13 @@ class Artifact(BaseModel):
 
 
 class ArtifactList(BaseModel):
-    """The published files of a job; none before it has succeeded."""
+    """The published files of a job: those of its revision. None before it has succeeded."""
 
     object: Literal["list"] = "list"
     data: list[Artifact]
 
     @classmethod
-    def of(cls, rows: list[ArtifactRow]) -> Self:
+    def of(cls, rows: list[RevisionFileRow]) -> Self:
         return cls(data=[Artifact.model_validate(row) for row in rows])
 
 

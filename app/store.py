@@ -3,7 +3,7 @@
 Each function is told the project that asks; what belongs to another is not there.
 """
 
-from sqlalchemy import bindparam, insert, literal, select
+from sqlalchemy import Select, bindparam, insert, literal, select
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Session
 from sqlalchemy.sql.base import Executable
@@ -12,10 +12,11 @@ from app import webhooks
 from jobs import ids, sources, tracing
 from jobs.errors import NotFound
 from jobs.outline import Plan
+from jobs.registry_tables import ModelRow, RefRow, RevisionFileRow
 from jobs.sealing import Seal
 from jobs.specs import PRIORITIES, JobSpec
 from jobs.states import Status
-from jobs.tables import ArtifactRow, AttemptRow, CheckpointRow, EventRow, FileRow, JobRow, OutboxRow
+from jobs.tables import AttemptRow, CheckpointRow, EventRow, FileRow, JobRow, OutboxRow
 from jobs.webhooks import announce
 
 
@@ -131,27 +132,37 @@ def checkpoints(session: Session, job_id: str, *, project_id: str) -> list[Check
     return list(session.scalars(query.order_by(CheckpointRow.number)))
 
 
-def artifacts(session: Session, job_id: str, *, project_id: str) -> list[ArtifactRow]:
-    """The published files, by path; none before the job has succeeded.
+def artifacts(session: Session, job_id: str, *, project_id: str) -> list[RevisionFileRow]:
+    """The published files, by path; none before the job has succeeded, nor after its model was deleted.
 
     Raises:
         NotFound: there is no such job.
     """
     get(session, job_id, project_id=project_id)
-    query = select(ArtifactRow).where(ArtifactRow.job_id == job_id)
-    return list(session.scalars(query.order_by(ArtifactRow.path)))
+    return list(session.scalars(_published(job_id, project_id).order_by(RevisionFileRow.path)))
 
 
-def artifact(session: Session, job_id: str, path: str, *, project_id: str) -> ArtifactRow:
+def artifact(session: Session, job_id: str, path: str, *, project_id: str) -> RevisionFileRow:
     """
     Raises:
         NotFound: there is no such job, or it has not published such a file.
     """
     job = get(session, job_id, project_id=project_id)
-    row = session.get(ArtifactRow, (job_id, path))
+    row = session.scalars(_published(job_id, project_id).where(RevisionFileRow.path == path)).one_or_none()
     if row is None:
         raise NotFound(f"Job {job_id} ({job.status}) has no artifact {path!r}.")
     return row
+
+
+def _published(job_id: str, project_id: str) -> Select[RevisionFileRow]:
+    """The files of the revision that the job's tag leads to."""
+    return (
+        select(RevisionFileRow)
+        .join(RefRow, (RefRow.model_id == RevisionFileRow.model_id) & (RefRow.commit == RevisionFileRow.commit))
+        .join(ModelRow, ModelRow.id == RefRow.model_id)
+        .where(RefRow.name == job_id, RefRow.kind == "tag")
+        .where(ModelRow.project_id == project_id, ModelRow.deleted_at.is_(None))
+    )
 
 
 def add_file(session: Session, *, project_id: str, id: str, name: str, bytes: int, sha256: str) -> FileRow:

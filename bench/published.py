@@ -11,6 +11,7 @@ from jobs.specs import JobSpec
 from jobs.tables import DEFAULT_PROJECT
 from worker import holds, leases
 from worker.publish import publish
+from worker.revisions import MAIN
 
 SPEC = {
     "base_model": {"source": "hub", "id": "someone/something"},
@@ -34,8 +35,9 @@ def job(settings: Settings, model: Path) -> str:
         with sessions.begin() as session:
             holds.hold(session, claim.job_id, sha256s)
 
-    artifacts = publish(Files(settings), model, claim, hold=hold, check=lambda: None, patience_seconds=SECONDS)
+    folders = {MAIN: model}
+    revisions = publish(Files(settings), folders, claim, hold=hold, check=lambda: None, patience_seconds=SECONDS)
     with sessions.begin() as session:
-        leases.succeed(session, claim, {}, artifacts)
+        leases.succeed(session, claim, {}, revisions)
     engine.dispose()
     return claim.job_id

@@ -80,7 +80,7 @@ class KeyNotValid(RequestRefused):
 
 
 class ProjectNotEmpty(RequestRefused):
-    """The project still has jobs or files."""
+    """The project still has jobs, files or models."""
 
     code = "project_not_empty"
     status = 409

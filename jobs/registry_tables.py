@@ -27,7 +27,8 @@ class ModelRow(Table):
 
     __table_args__ = (
         CheckConstraint("visibility IN ('private', 'public')", name="visibility"),
-        Index("models_project_id_name", "project_id", "name", unique=True),
+        # A deleted model leaves its name to others.
+        Index("models_project_id_name", "project_id", "name", unique=True, postgresql_where="deleted_at IS NULL"),
         Index("models_project_id_created_at_id", "project_id", "created_at", "id"),
     )
 
@@ -98,4 +99,5 @@ class RefRow(Table):
             name="refs_revision_fkey",
             ondelete="CASCADE",
         ),
+        Index("refs_name", "name"),
     )

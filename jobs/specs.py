@@ -7,6 +7,7 @@ from pydantic import AwareDatetime, Field, model_validator
 
 from jobs.budgets import BudgetSpec, PerplexityLimit, Target, WeightBytes
 from jobs.evaluations import EvaluationSpec
+from jobs.outputs import OutputSpec
 from jobs.sources import DataSource, ModelSource, Spec
 from jobs.webhook_events import WebhookSpec
 
@@ -192,13 +193,6 @@ class LoraPruneSpec(Spec, title="LoRAPrune"):
 
 
 MethodSpec = LoraPruneSpec
-
-
-class OutputSpec(Spec):
-    """What is published."""
-
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field("auto", description="auto: as the base model.")
-    max_shard_bytes: int = Field(5_000_000_000, ge=1_000_000)
 
 
 class CheckpointSpec(Spec):

@@ -219,19 +219,6 @@ class MetricRow(Table):
     value: Mapped[float] = mapped_column(Double)
 
 
-class ArtifactRow(Table):
-    """A published file of a job; its bytes lie under their hash."""
-
-    __tablename__ = "artifacts"
-
-    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
-    path: Mapped[str] = mapped_column(primary_key=True)
-    bytes: Mapped[int] = mapped_column(BigInteger)
-    sha256: Mapped[str]
-
-    __table_args__ = (Index("artifacts_sha256", "sha256"),)
-
-
 class HoldRow(Table):
     """A content that an attempt is about to publish: it stays in object storage until the job has ended."""
 

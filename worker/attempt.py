@@ -19,15 +19,16 @@ from jobs.errors import PruneryError, StorageUnavailable
 from jobs.files import Files
 from jobs.settings import Settings
 from jobs.tables import Json
-from worker import endings, holds, host_memory, publish, restore, saved, workdir
+from worker import endings, holds, host_memory, publish, restore, revisions, saved, workdir
 from worker.endings import Failure
 from worker.engine import orders
 from worker.engine.orders import Order
 from worker.errand import Check, Errand
 from worker.journal import Journal
 from worker.lease import Lease
-from worker.leases import Claim, NewArtifact
+from worker.leases import Claim
 from worker.process import EngineProcess
+from worker.revisions import NewRevision
 from worker.saver import Saver
 
 # The engine has no business with these.
@@ -55,7 +56,7 @@ class Published:
     """The job is done and its files are in object storage."""
 
     result: Json
-    artifacts: Sequence[NewArtifact]
+    revisions: Sequence[NewRevision]
 
 
 Ending = Published | Failure | Interruption
@@ -116,7 +117,7 @@ class Attempt:
         if isinstance(left, Failure):
             return left
         self._journal.enter("uploading")
-        return Published(left.summary, self._publish(left.model, out))
+        return Published(left.summary, self._publish({revisions.MAIN: left.model, **left.variants}, out))
 
     def _run_engine(self, command: Sequence[str], folder: Path, out: Path) -> endings.Result | Failure:
         spec, kept, scratch = (folder / name for name in ("spec.json", "checkpoints", "tmp"))
@@ -184,9 +185,9 @@ class Attempt:
                 _log.warning("%s: the last checkpoint could not be saved in time", self._claim.job_id)
                 return
 
-    def _publish(self, model: Path, out: Path) -> list[NewArtifact]:
+    def _publish(self, folders: Mapping[str, Path], out: Path) -> list[NewRevision]:
         patience = self._settings.storage_patience_seconds
-        work = partial(publish.publish, self._files, model, self._claim, hold=self._hold, patience_seconds=patience)
+        work = partial(publish.publish, self._files, folders, self._claim, hold=self._hold, patience_seconds=patience)
         try:
             return self._run_errand("publication", lambda check: work(check=check))
         except (StorageUnavailable, _Interrupted) as error:

@@ -3,14 +3,14 @@
 import json
 import shutil
 import signal
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from jobs.errors import EngineCrashed, EngineKilled, OutOfDisk, OutOfHostMemory, PruneryError
 from jobs.tables import Json
 from worker import failures
-from worker.journal import storable
+from worker.storable import storable
 
 TOO_LITTLE_BYTES = 2**20
 SHELLS_WORD_FOR_KILLED = 128 + signal.SIGKILL
@@ -19,10 +19,12 @@ FIELDS = {"code": str, "message": str, "hint": str, "retryable": bool}
 
 @dataclass(frozen=True)
 class Result:
-    """The engine reached its end. Every file in `model` is to be published."""
+    """The engine reached its end. Every file in `model` and in each of the variants is to be published."""
 
     summary: Json
     model: Path
+    variants: Mapping[str, Path]
+    """Complete repositories of the same model in other formats, by the name of each."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,7 @@ def read(
         model = _folder_inside(out, result.get("model_dir"))
         summary = result.get("summary")
         if model is not None and isinstance(summary, dict):
-            return Result(storable(summary), model)
+            return Result(storable(summary), model, _variants(out))
         return Failure.of(PruneryError("The engine ended without a result."), phase, excerpt)
     error = _read_object(out / "error.json")
     if all(isinstance(error.get(name), kind) for name, kind in FIELDS.items()):
@@ -85,6 +87,11 @@ def _read_object(path: Path) -> Json:
     except (FileNotFoundError, ValueError):
         return {}
     return value if isinstance(value, dict) else {}
+
+
+def _variants(out: Path) -> dict[str, Path]:
+    folder = out / "variants"
+    return {path.name: path for path in sorted(folder.iterdir()) if path.is_dir()} if folder.is_dir() else {}
 
 
 def _folder_inside(out: Path, name: object) -> Path | None:

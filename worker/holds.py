@@ -1,7 +1,7 @@
-"""Which contents must not be swept away although no artifact names them yet. Never commits.
+"""Which contents must not be swept away although no revision names them yet. Never commits.
 
 A worker that finds a content in object storage does not send it again. Between its look and the row that makes the
-content an artifact, a sweep could take the content away. So the worker first says what it needs (`hold`), and commits
+content a revision's, a sweep could take the content away. So the worker first says what it needs (`hold`), and commits
 that; only then it looks. A sweep deletes under a lock that excludes whoever says so, after a look at what was said.
 What was said before the sweep looked is kept; what is said afterwards finds the content missing, and brings it again.
 """
@@ -12,8 +12,9 @@ from sqlalchemy import func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
+from jobs.registry_tables import RevisionFileRow
 from jobs.states import FINAL
-from jobs.tables import ArtifactRow, HoldRow, JobRow
+from jobs.tables import HoldRow, JobRow
 
 # Any number that nothing else in this database locks.
 LOCK = 0x5_7EE9
@@ -33,10 +34,10 @@ def exclude_others(session: Session) -> None:
 
 
 def needed(session: Session, sha256s: Sequence[str]) -> set[str]:
-    """Those of the contents that are an artifact, or that a job which has not ended is about to make one."""
+    """Those of the contents that are a revision's, or that a job which has not ended is about to make one's."""
     held = (
         select(HoldRow.sha256)
         .join(JobRow, JobRow.id == HoldRow.job_id)
         .where(HoldRow.sha256.in_(sha256s), JobRow.status.not_in(FINAL))
     )
-    return set(session.scalars(select(ArtifactRow.sha256).where(ArtifactRow.sha256.in_(sha256s)).union(held)))
+    return set(session.scalars(select(RevisionFileRow.sha256).where(RevisionFileRow.sha256.in_(sha256s)).union(held)))

@@ -2,12 +2,10 @@
 
 import json
 import logging
-import math
 import threading
 import time
 from collections import deque
 from collections.abc import Iterable
-from typing import Any
 
 from sqlalchemy.orm import Session, sessionmaker
 
@@ -19,6 +17,7 @@ from worker import leases, series
 from worker.lease import Lease
 from worker.leases import Claim
 from worker.process import Line
+from worker.storable import storable
 
 WRITE_SECONDS = 1.0
 MAX_LOG_LINES = 5_000
@@ -192,18 +191,3 @@ class _Stay:
     def end(self) -> None:
         self.seconds = time.monotonic() - self._began
         self._span.end()
-
-
-def storable(value: Any) -> Any:
-    """What Postgres takes as JSON: no NUL, no half of a surrogate pair, no NaN or infinity (null instead)."""
-    match value:
-        case str():
-            return value.replace("\0", "\N{REPLACEMENT CHARACTER}").encode(errors="replace").decode()
-        case float():
-            return value if math.isfinite(value) else None
-        case dict():
-            return {storable(key): storable(entry) for key, entry in value.items()}
-        case list():
-            return [storable(entry) for entry in value]
-        case _:
-            return value

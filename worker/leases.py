@@ -15,8 +15,10 @@ from sqlalchemy.orm import Session, aliased
 from jobs import transitions
 from jobs.overrides import overridden
 from jobs.states import LEASED, PHASES, Status
-from jobs.tables import ArtifactRow, AttemptRow, JobRow, Json, ProjectRow
+from jobs.tables import AttemptRow, JobRow, Json, ProjectRow
+from worker import revisions as published
 from worker.retries import Retry
+from worker.revisions import NewRevision
 from worker.workers import Worker
 
 CLAIMS = 0x70727565  # of an advisory lock
@@ -43,15 +45,6 @@ class Orders:
     cancel: bool
     pause: bool = False
     finish: bool = False
-
-
-@dataclass(frozen=True)
-class NewArtifact:
-    """A file that lies in object storage under its hash."""
-
-    path: str
-    bytes: int
-    sha256: str
 
 
 def claim_next(session: Session, worker: Worker, lease_seconds: float) -> Claim | None:
@@ -148,26 +141,23 @@ def append(session: Session, claim: Claim, events: Sequence[transitions.Event]) 
     return row is not None
 
 
-def succeed(session: Session, claim: Claim, result: Json, artifacts: Sequence[NewArtifact]) -> bool:
-    """Make the artifacts visible and end the job, both or neither."""
+def succeed(session: Session, claim: Claim, result: Json, revisions: Sequence[NewRevision]) -> bool:
+    """Make the revisions visible and end the job, both or neither."""
+    job = session.scalars(select(JobRow).where(JobRow.id == claim.job_id, *held(claim)).with_for_update()).one_or_none()
+    if job is None:
+        return False
     row = transitions.move(
         session,
         claim.job_id,
         Status.SUCCEEDED,
         *held(claim),
         data={},
-        result=result,
+        result=result | published.record(session, job, revisions),
         phase=None,
         reason=None,
         progress=JobRow.progress.op("||")(DONE),
     )
-    if row is None:
-        return False
-    session.add_all(
-        ArtifactRow(job_id=row.id, path=artifact.path, bytes=artifact.bytes, sha256=artifact.sha256)
-        for artifact in artifacts
-    )
-    return True
+    return row is not None
 
 
 def fail(session: Session, claim: Claim, error: Json, reason: str) -> bool:

@@ -1,33 +1,33 @@
-"""The way of a model into object storage: every file under the hash of its content, the manifest last.
+"""The way of a job's repositories into object storage: every file under the hash of its content, the manifest last.
 
 Nothing becomes visible by this: a client sees the files once the job's row says so.
 """
 
-import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
 from jobs import tracing
-from jobs.errors import PruneryError
 from jobs.files import Files, blob_key
+from worker import contents, facts
+from worker.contents import NewFile
 from worker.errand import Check, Patience
-from worker.leases import Claim, NewArtifact
-
-CHUNK_BYTES = 2**20
+from worker.leases import Claim
+from worker.revisions import NewRevision
 
 Hold = Callable[[Sequence[str]], None]
 
 
 @tracing.span("publish")
 def publish(
-    files: Files, model: Path, claim: Claim, *, hold: Hold, check: Check, patience_seconds: float
-) -> list[NewArtifact]:
-    """Upload every file of `model`; what is there already is not sent again.
+    files: Files, folders: Mapping[str, Path], claim: Claim, *, hold: Hold, check: Check, patience_seconds: float
+) -> list[NewRevision]:
+    """Upload every file of each folder; what is there already is not sent again.
 
     Args:
+        folders: By the branch that each is to be the newest revision of.
         hold: Sees to it that contents, by their hashes, stay where they are; see `worker.holds`.
         check: Called between pieces; what it raises ends the upload and passes through.
         patience_seconds: For how long a storage that does not answer is asked again.
@@ -35,46 +35,29 @@ def publish(
         StorageUnavailable: it did not answer for so long.
     """
     patience = Patience(patience_seconds, check)
-    artifacts = [
-        NewArtifact(path.relative_to(model).as_posix(), path.stat().st_size, _sha256(path, check))
-        for path in _files_of(model)
+    revisions = [
+        NewRevision(branch, tuple(contents.read(folder, check)), facts.read(folder))
+        for branch, folder in folders.items()
     ]
     # Before the look at what is there: what is found then must not go before the job's row tells of it.
-    patience.insist(partial(hold, [artifact.sha256 for artifact in artifacts]))
-    for artifact in artifacts:
-        patience.insist(partial(_upload, files, model / artifact.path, artifact, check))
+    patience.insist(partial(hold, [file.sha256 for revision in revisions for file in revision.files]))
+    for revision in revisions:
+        for file in revision.files:
+            patience.insist(partial(_upload, files, folders[revision.branch] / file.path, file, check))
     manifest = {
         "job_id": claim.job_id,
         "attempt": claim.attempt,
-        "files": [asdict(artifact) for artifact in artifacts],
+        "revisions": [
+            {"branch": revision.branch, "commit": revision.commit, "files": [asdict(file) for file in revision.files]}
+            for revision in revisions
+        ],
     }
     key = f"jobs/{claim.job_id}/attempts/{claim.attempt}/manifest.json"
     patience.insist(partial(files.put_bytes, key, json.dumps(manifest, indent=1).encode()))
-    return artifacts
+    return revisions
 
 
-def _files_of(model: Path) -> list[Path]:
-    paths = sorted(path for path in model.rglob("*") if path.is_symlink() or not path.is_dir())
-    strange = [path for path in paths if path.is_symlink() or not path.is_file()]
-    if strange or not paths:
-        raise PruneryError(
-            f"The engine left something that is no file to publish: {strange[0].name}."
-            if strange
-            else "The engine left no file to publish."
-        )
-    return paths
-
-
-def _upload(files: Files, path: Path, artifact: NewArtifact, check: Check) -> None:
-    key = blob_key(artifact.sha256)
-    if files.size(key) != artifact.bytes:
+def _upload(files: Files, path: Path, file: NewFile, check: Check) -> None:
+    key = blob_key(file.sha256)
+    if files.size(key) != file.bytes:
         files.put_file(path, key, on_bytes=lambda _: check())
-
-
-def _sha256(path: Path, check: Check) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(CHUNK_BYTES):
-            check()
-            digest.update(chunk)
-    return digest.hexdigest()

@@ -110,8 +110,8 @@ def _settle(sessions: sessionmaker[Session], claim: Claim, lease: Lease, ending:
 
 def _write(session: Session, claim: Claim, ending: Ending, settings: Settings) -> bool:
     match ending:
-        case Published(result, artifacts):
-            return leases.succeed(session, claim, result, artifacts)
+        case Published(result, revisions):
+            return leases.succeed(session, claim, result, revisions)
         case Failure(error):
             return _write_failure(session, claim, error, settings)
         case Interruption.CANCELLED:

@@ -34,7 +34,7 @@ class Sweep:
         self._before = now - timedelta(seconds=settings.orphan_grace_seconds)
 
     def contents(self) -> Iterator[OldObject]:
-        """Published files that are no artifact's."""
+        """Published files that are no revision's."""
         for batch in self._batches(BLOBS):
             by_hash = {entry.key.rpartition("/")[2]: entry for entry in batch}
             with self._sessions.begin() as session:

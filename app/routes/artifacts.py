@@ -16,7 +16,7 @@ from app.deps import Door, DoorDep
 from app.schemas import JOBS, ArtifactList
 from jobs import errors
 from jobs.files import attachment, blob_key
-from jobs.tables import ArtifactRow
+from jobs.registry_tables import RevisionFileRow
 
 router = APIRouter(prefix=JOBS + "/{job_id}/artifacts", tags=["artifacts"])
 
@@ -95,12 +95,12 @@ async def _stream(pieces: Iterator[bytes], sent: Callable[[float], None]) -> Asy
             close()
 
 
-def _row(door: Door, project_id: str, job_id: str, path: str) -> ArtifactRow:
+def _row(door: Door, project_id: str, job_id: str, path: str) -> RevisionFileRow:
     with door.sessions() as session:
         return store.artifact(session, job_id, path, project_id=project_id)
 
 
-def _headers(row: ArtifactRow) -> dict[str, str]:
+def _headers(row: RevisionFileRow) -> dict[str, str]:
     digest = base64.b64encode(bytes.fromhex(row.sha256)).decode()
     return {
         "ETag": f'"{row.sha256}"',

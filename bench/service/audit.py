@@ -9,12 +9,14 @@ import redis
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from app import store
 from bench.service import faults
 from bench.service.orders import Order
 from cli.stack import Stack
 from jobs.files import Files, blob_key
+from jobs.registry_tables import RevisionFileRow
 from jobs.states import FINAL, MOVES, Status
-from jobs.tables import ArtifactRow, AttemptRow, EventRow, JobRow, OutboxRow
+from jobs.tables import AttemptRow, EventRow, JobRow, OutboxRow
 
 MODEL_FILES = frozenset({"config.json", "model.safetensors", "compression_report.json"})
 
@@ -64,7 +66,7 @@ def artifacts(session: Session, files: Files, orders: Iterable[Order]) -> list[s
     """Each published file that is not whole, and each job that lacks one or has some without having succeeded."""
     wrong = []
     for row in [row for order in orders for row in _jobs(session, order)]:
-        published = list(session.scalars(select(ArtifactRow).where(ArtifactRow.job_id == row.id)))
+        published = store.artifacts(session, row.id, project_id=row.project_id)
         paths = {artifact.path for artifact in published}
         if row.status == Status.SUCCEEDED and not paths >= MODEL_FILES:
             wrong.append(f"{row.id}: published only {sorted(paths)}")
@@ -74,7 +76,7 @@ def artifacts(session: Session, files: Files, orders: Iterable[Order]) -> list[s
     return wrong
 
 
-def _is_whole(files: Files, artifact: ArtifactRow) -> bool:
+def _is_whole(files: Files, artifact: RevisionFileRow) -> bool:
     key = blob_key(artifact.sha256)
     if files.size(key) != artifact.bytes:
         return False

@@ -14,6 +14,7 @@ from jobs.files import Files, blob_key
 from jobs.settings import Settings
 from jobs.specs import JobSpec
 from jobs.tables import DEFAULT_PROJECT
+from tests import revisions
 from tests.app.conftest import job
 from worker import leases
 
@@ -50,8 +51,7 @@ def published(sessions: sessionmaker[Session], files: Files) -> str:
         row = store.create(session, spec, project_id=DEFAULT_PROJECT, max_attempts=1)
         claim = leases.claim(session, row.id, "worker-1", 30)
         assert claim is not None
-        artifacts = [leases.NewArtifact(path, len(content), hashes[path]) for path, content in CONTENT.items()]
-        assert leases.succeed(session, claim, {"ratio": 0.3}, artifacts)
+        assert leases.succeed(session, claim, {"ratio": 0.3}, [revisions.of_contents(CONTENT)])
     return f"/v1/compression/jobs/{row.id}/artifacts"
 
 

@@ -82,6 +82,7 @@ SPECS = {
     "ratio 0.9": ({"method__ratio": 0.9}, "invalid_spec", "/method/ratio"),
     "micro batch": ({"method__train": {"batch_size": 8, "micro_batch_size": 3}}, "invalid_spec", "/method/train"),
     "scope": ({"method__scope": ["attention_heads", "layers"]}, "invalid_spec", "/method/scope/1"),
+    "repository": ({"output__repository": "acme/small"}, "invalid_spec", "/output/repository"),
     "metadata key": ({"metadata": {"a/b~c": 1}}, "invalid_spec", "/metadata/a~1b~0c"),
     "NUL": ({"metadata": {"note": "a\0b"}}, "invalid_spec", "/metadata/note"),
     "half a surrogate pair": ({"name": "\ud800"}, "invalid_spec", "/name"),

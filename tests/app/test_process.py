@@ -23,6 +23,7 @@ from jobs.files import Files, blob_key, upload_key
 from jobs.specs import JobSpec
 from jobs.tables import DEFAULT_PROJECT
 from jobs.uploads import PART_BYTES
+from tests import revisions
 from tests.app.conftest import job
 from worker import leases
 
@@ -152,8 +153,8 @@ def publish(uploaded: dict[str, Any], sessions: sessionmaker[Session], files: Fi
         row = store.create(session, spec, project_id=DEFAULT_PROJECT, max_attempts=1)
         claim = leases.claim(session, row.id, "worker-1", 30)
         assert claim is not None
-        artifact = leases.NewArtifact("model.safetensors", uploaded["bytes"], uploaded["sha256"])
-        assert leases.succeed(session, claim, {}, [artifact])
+        file = revisions.file("model.safetensors", uploaded["bytes"], uploaded["sha256"])
+        assert leases.succeed(session, claim, {}, [revisions.of(file)])
     return f"/v1/compression/jobs/{row.id}/artifacts/model.safetensors"
 
 

@@ -11,9 +11,10 @@ from starlette.testclient import TestClient
 
 from app.main import create_app
 from jobs.settings import Settings
-from jobs.tables import ArtifactRow
+from tests import revisions
 from tests.app.conftest import job, write_model
 from tests.app.tenants import PROJECTS, make_key, make_project
+from worker import leases
 
 JOBS = "/v1/compression/jobs"
 TEXT = b"word " * 200
@@ -112,8 +113,11 @@ def test_storage_counts_what_was_published_and_uploaded_once_each(
     made = [client.post(JOBS, json=request_).json()["id"] for _ in range(2)]
     with sessions.begin() as session:
         for id in made:
-            session.add(ArtifactRow(job_id=id, path="model.safetensors", bytes=3 * 2**31, sha256="a" * 64))
-            session.add(ArtifactRow(job_id=id, path="report", bytes=int(id == made[0]) + 1, sha256=id))
+            claim = leases.claim(session, id, "worker", 60)
+            assert claim is not None
+            weights = revisions.file("model.safetensors", 3 * 2**31, "a" * 64)
+            report = revisions.file("report", int(id == made[0]) + 1, id)
+            assert leases.succeed(session, claim, {}, [revisions.of(weights, report)])
     assert upload(client).status_code == 201
     published = 3 * 2**31 + 3
     assert client.get("/v1/usage").json()["published_bytes"] == published

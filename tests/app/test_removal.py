@@ -8,7 +8,9 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session, sessionmaker
 from starlette.testclient import TestClient
 
-from jobs.tables import ArtifactRow, EventRow
+from jobs.registry_tables import RevisionFileRow
+from jobs.tables import EventRow
+from tests import revisions
 from tests.app.conftest import job, write_model
 from tests.app.tenants import LOG, make_key, make_project
 from worker import leases
@@ -45,14 +47,14 @@ def test_a_job_that_has_ended_is_removed_with_all_that_belongs_to_it(
     assert (refused.status_code, refused.json()["code"]) == (409, "invalid_state_transition")
     assert "cancel" in refused.json()["allowed"]
     with sessions.begin() as session:
-        assert leases.succeed(session, claim, {}, [leases.NewArtifact("model.safetensors", 1, "ab" * 32)])
+        assert leases.succeed(session, claim, {}, [revisions.of(revisions.file("model.safetensors"))])
     assert client.delete(f"{JOBS}/{job_id}").status_code == 204
     assert client.get(f"{JOBS}/{job_id}").status_code == 404
     assert client.delete(f"{JOBS}/{job_id}").status_code == 404
     assert client.get(JOBS).json()["data"] == []
     with sessions() as session:
-        for table in (ArtifactRow, EventRow):
-            assert session.scalar(select(func.count()).select_from(table)) == 0
+        assert session.scalar(select(func.count()).select_from(EventRow)) == 0
+        assert session.scalars(select(RevisionFileRow.path)).all() == ["model.safetensors"]
     assert client.get(LOG).json()["data"][0]["action"] == "job.delete"
 
 

@@ -4,14 +4,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from sqlalchemy import delete, select
 from sqlalchemy.orm import Session, sessionmaker
 
 from bench import published
 from bench.service import audit
 from bench.service.orders import Material, Order
 from jobs.files import Files, blob_key
+from jobs.registry_tables import RevisionFileRow
 from jobs.settings import Settings
-from jobs.tables import ArtifactRow, EventRow, JobRow
+from jobs.tables import EventRow, JobRow
 from tests.worker.desk import Desk
 
 if TYPE_CHECKING:
@@ -85,11 +87,11 @@ def test_files_that_are_gone_changed_or_nobodys(
     settings: Settings, sessions: Sessions, order: Order, job_id: str, bucket: "Bucket"
 ) -> None:
     with sessions() as session:
-        hashes = {path: session.get_one(ArtifactRow, (job_id, path)).sha256 for path in audit.MODEL_FILES}
+        hashes = {row.path: row.sha256 for row in session.scalars(select(RevisionFileRow))}
     bucket.Object(blob_key(hashes["config.json"])).delete()
     bucket.Object(blob_key(hashes["model.safetensors"])).put(Body=b"The bytes of model.safetensors")
     with sessions.begin() as session:
-        session.delete(session.get_one(ArtifactRow, (job_id, "compression_report.json")))
+        session.execute(delete(RevisionFileRow).where(RevisionFileRow.path == "compression_report.json"))
     said = broken(sessions, settings, order)
     assert f"{job_id}: config.json is not whole" in said
     assert f"{job_id}: model.safetensors is not whole" in said

@@ -1,6 +1,5 @@
 """`service` (test): the real API in a process of its own, and the worker's side of its jobs."""
 
-import hashlib
 import os
 import subprocess
 import sys
@@ -19,8 +18,9 @@ from jobs.files import Files, blob_key
 from jobs.settings import Settings
 from jobs.specs import JobSpec
 from jobs.tables import DEFAULT_PROJECT, EventRow
+from tests import revisions
 from worker import leases
-from worker.leases import Claim, NewArtifact
+from worker.leases import Claim
 
 SPEC: dict[str, Any] = {
     "base_model": {"source": "hub", "id": "someone/something"},
@@ -90,13 +90,11 @@ class Service:
             assert leases.progress(session, claim, phase, progress)
 
     def succeed(self, claim: Claim, files: dict[str, bytes], result: dict[str, Any] | None = None) -> None:
-        artifacts = []
-        for path, content in files.items():
-            digest = hashlib.sha256(content).hexdigest()
-            self.files.put_bytes(blob_key(digest), content)
-            artifacts.append(NewArtifact(path, len(content), digest))
+        revision = revisions.of_contents(files)
+        for file in revision.files:
+            self.files.put_bytes(blob_key(file.sha256), files[file.path])
         with self.sessions.begin() as session:
-            assert leases.succeed(session, claim, result or {}, artifacts)
+            assert leases.succeed(session, claim, result or {}, [revision] if files else [])
 
     def fail(self, claim: Claim, **error: Any) -> None:
         with self.sessions.begin() as session:

@@ -93,6 +93,8 @@ def test_every_model_of_a_spec_is_frozen_and_closed() -> None:
         ("evaluation.prompts", [[], ["a"] * 16], [[""], ["a"] * 17]),
         ("output.dtype", ["auto", "float16"], ["int8"]),
         ("output.max_shard_bytes", [1_000_000], [999_999]),
+        ("output.repository", [None, "A.b_1-c", "a" * 96], ["", "a/b", "a--b", "-a", "a..b", "a.git", "a" * 97, "ä"]),
+        ("output.visibility", ["public"], ["secret", None]),
         ("seed", [0, 2**32 - 1], [-1, 2**32, 1.5]),
         ("name", [None, "a" * 200], ["", "a" * 201]),
         ("metadata", [{}, {"a" * 64: "b" * 512}], [{"a" * 65: "b"}, {"": "b"}, {"a": "b" * 513}, {"a": 1}]),

@@ -22,13 +22,15 @@ from jobs.uploads import PART_BYTES
 from jobs.webhook_tables import WebhookDeliveryRow, WebhookEndpointRow
 from tests.worker.desk import Desk, keys
 from worker import collect, holds, leases
-from worker.leases import Claim, NewArtifact
+from worker.leases import Claim
 from worker.publish import publish
+from worker.revisions import MAIN, NewRevision
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.service_resource import Bucket
 
 Sessions = sessionmaker[Session]
+WEIGHTS = hashlib.sha256(b"weights").hexdigest()
 
 
 @pytest.fixture
@@ -57,22 +59,24 @@ def claimed(desk: Desk) -> Claim:
     return claim
 
 
-def published(desk: Desk, files: Files, model: Path, claim: Claim) -> list[NewArtifact]:
+def published(desk: Desk, files: Files, model: Path, claim: Claim) -> NewRevision:
     def hold(sha256s: list[str]) -> None:
         with desk.sessions.begin() as session:
             holds.hold(session, claim.job_id, sha256s)
 
-    return publish(files, model, claim, hold=hold, check=lambda: None, patience_seconds=60)
+    (revision,) = publish(files, {MAIN: model}, claim, hold=hold, check=lambda: None, patience_seconds=60)
+    return revision
 
 
-def succeed(desk: Desk, claim: Claim, artifacts: list[NewArtifact]) -> None:
+def succeed(desk: Desk, claim: Claim, revision: NewRevision) -> None:
     with desk.sessions.begin() as session:
-        assert leases.succeed(session, claim, {}, artifacts)
+        assert leases.succeed(session, claim, {}, [revision])
 
 
 def remove(desk: Desk, job_id: str) -> None:
     with desk.sessions.begin() as session:
         session.execute(text("DELETE FROM jobs WHERE id = :id"), {"id": job_id})
+        session.execute(text("DELETE FROM revisions WHERE job_id = :id"), {"id": job_id})
 
 
 def test_only_what_has_no_row_goes(
@@ -96,9 +100,8 @@ def test_only_what_has_no_row_goes(
     assert done is not None
     assert (done["contents"], done["uploads"]["count"]) == ({"count": 1, "bytes": 2}, 1)
     assert done["remains of attempts"]["count"] == 1
-    weights = hashlib.sha256(b"weights").hexdigest()
     manifest = f"jobs/{kept.job_id}/attempts/1/manifest.json"
-    assert keys(bucket) == sorted([blob_key(weights), upload_key("file_1", "a.txt"), "elsewhere/a.txt", manifest])
+    assert keys(bucket) == sorted([blob_key(WEIGHTS), upload_key("file_1", "a.txt"), "elsewhere/a.txt", manifest])
     again = collect.collect(engine, impatient)
     assert again is not None
     assert sum(counts["count"] for counts in again.values()) == 0
@@ -131,27 +134,27 @@ def test_a_content_stays_between_the_look_for_it_and_the_row(
 ) -> None:
     earlier, claim = claimed(desk), claimed(desk)
     succeed(desk, earlier, published(desk, files, model, earlier))
-    (artifact,) = published(desk, files, model, claim)  # found, not sent again
+    revision = published(desk, files, model, claim)  # found, not sent again
     remove(desk, earlier.job_id)
     collect.collect(engine, impatient)
-    assert files.size(blob_key(artifact.sha256)) == artifact.bytes
-    succeed(desk, claim, [artifact])
+    assert files.size(blob_key(WEIGHTS)) == len(b"weights")
+    succeed(desk, claim, revision)
     collect.collect(engine, impatient)
-    assert files.size(blob_key(artifact.sha256)) == artifact.bytes
+    assert files.size(blob_key(WEIGHTS)) == len(b"weights")
     remove(desk, claim.job_id)
     collect.collect(engine, impatient)
-    assert files.size(blob_key(artifact.sha256)) is None
+    assert files.size(blob_key(WEIGHTS)) is None
 
 
 def test_a_job_that_ended_without_publishing_holds_nothing(
     engine: Engine, impatient: Settings, desk: Desk, files: Files, model: Path
 ) -> None:
     claim = claimed(desk)
-    (artifact,) = published(desk, files, model, claim)
+    published(desk, files, model, claim)
     with desk.sessions.begin() as session:
         assert leases.fail(session, claim, {"code": "internal"}, "internal")
     collect.collect(engine, impatient)
-    assert files.size(blob_key(artifact.sha256)) is None
+    assert files.size(blob_key(WEIGHTS)) is None
 
 
 def test_whoever_says_what_they_need_waits_for_a_sweep_that_deletes(desk: Desk) -> None:
@@ -194,9 +197,9 @@ def test_nothing_published_is_lost_while_the_same_is_swept_away(
     try:
         for _ in range(25):
             claim = claimed(desk)
-            (artifact,) = published(desk, files, model, claim)
-            succeed(desk, claim, [artifact])
-            assert files.size(blob_key(artifact.sha256)) == artifact.bytes
+            revision = published(desk, files, model, claim)
+            succeed(desk, claim, revision)
+            assert files.size(blob_key(WEIGHTS)) == len(b"weights")
             remove(desk, claim.job_id)
     finally:
         stop.set()

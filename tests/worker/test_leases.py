@@ -13,8 +13,9 @@ from jobs.settings import load
 from jobs.specs import JobSpec
 from jobs.states import Verb
 from jobs.tables import DEFAULT_PROJECT, JobRow, ProjectRow
+from tests import revisions
 from worker import leases, outbox, reaper
-from worker.leases import Claim, NewArtifact
+from worker.leases import Claim
 from worker.workers import Worker
 
 Sessions = sessionmaker[Session]
@@ -96,15 +97,18 @@ def test_progress_raises_the_version_and_a_beat_does_not(sessions: Sessions, job
     assert after.lease_expires_at > before.lease_expires_at
 
 
-def test_success_shows_result_and_artifacts_together(sessions: Sessions, job_id: str) -> None:
+def test_success_shows_result_and_files_together(sessions: Sessions, job_id: str) -> None:
     claimed = claim(sessions, job_id)
-    files = [NewArtifact("model.safetensors", 3 * 2**31, "a" * 64), NewArtifact("config.json", 7, "b" * 64)]
+    new = revisions.of(
+        revisions.file("model.safetensors", 3 * 2**31, "a" * 64), revisions.file("config.json", 7, "b" * 64)
+    )
     with sessions.begin() as session:
         assert leases.progress(session, claimed, "exporting", {"percent": 85.0, "step": 7})
-        assert leases.succeed(session, claimed, {"parameters": 1}, files)
+        assert leases.succeed(session, claimed, {"parameters": 1}, [new])
         assert not leases.fail(session, claimed, {"code": "late"}, "late")
     row = job(sessions, job_id)
-    assert (row.status, row.result, row.error, row.lease_token) == ("succeeded", {"parameters": 1}, None, None)
+    result = {"parameters": 1, "model": "default/small-and-n-code", "commit": new.commit}
+    assert (row.status, row.result, row.error, row.lease_token) == ("succeeded", result, None, None)
     assert row.progress == {"percent": 100.0, "step": 7, "eta_seconds": 0.0}
     assert row.finished_at is not None
     with sessions.begin() as session:
@@ -146,7 +150,7 @@ def test_an_overtaken_worker_can_write_nothing(sessions: Sessions, job_id: str) 
         assert leases.beat(session, old, 30) is None
         assert not leases.progress(session, old, "pruning", {})
         assert not leases.append(session, old, [("log", {})])
-        assert not leases.succeed(session, old, {}, [NewArtifact("a", 1, "c" * 64)])
+        assert not leases.succeed(session, old, {}, [revisions.of(revisions.file("a"))])
         assert not leases.fail(session, old, {}, "late")
         assert not leases.cancelled(session, old)
         assert not leases.release(session, old, "late")

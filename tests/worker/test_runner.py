@@ -58,7 +58,9 @@ def test_a_job_that_succeeds(quick: Settings, desk: Desk, bucket: "Bucket") -> N
         body = bucket.Object(f"blobs/sha256/{artifact.sha256[:2]}/{artifact.sha256}").get()["Body"].read()
         assert (hashlib.sha256(body).hexdigest(), len(body)) == (artifact.sha256, artifact.bytes)
     manifest = json.loads(bucket.Object(f"jobs/{job_id}/attempts/1/manifest.json").get()["Body"].read())
-    assert {file["path"]: file["sha256"] for file in manifest["files"]} == {
+    (revision,) = manifest["revisions"]
+    assert (revision["branch"], revision["commit"]) == ("main", job.result["commit"])
+    assert {file["path"]: file["sha256"] for file in revision["files"]} == {
         artifact.path: artifact.sha256 for artifact in artifacts
     }
     assert len(keys(bucket)) == 4  # two of the four files have the same content

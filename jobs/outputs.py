@@ -1,0 +1,37 @@
+"""What a job publishes, and under which name."""
+
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field, WithJsonSchema
+
+from jobs import repository_names
+from jobs.sources import Spec
+
+
+def _repository_name(name: str) -> str:
+    if not repository_names.is_valid(name):
+        raise ValueError(
+            f"{name!r} is no name of a repository: letters, digits, '-', '_' and '.', no two of '-' or '.' in a row, "
+            f"none of them at an end, at most {repository_names.LONGEST}"
+        )
+    return name
+
+
+RepositoryName = Annotated[
+    str,
+    AfterValidator(_repository_name),
+    WithJsonSchema({"type": "string", "pattern": rf"^(?!.*\.git$){repository_names.PATTERN.pattern}$"}),
+]
+
+
+class OutputSpec(Spec):
+    """What is published."""
+
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field("auto", description="auto: as the base model.")
+    max_shard_bytes: int = Field(5_000_000_000, ge=1_000_000)
+    repository: RepositoryName | None = Field(
+        None, description="The model of the project that the result is a revision of; after the job's name if null."
+    )
+    visibility: Literal["private", "public"] = Field(
+        "private", description="Who may read the model, if the job is the first to publish to it. public: every key."
+    )

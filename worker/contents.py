@@ -1,0 +1,81 @@
+"""The files of a folder as a repository knows them: by SHA-256, and by the name that git would give them."""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from jobs.errors import PruneryError
+from worker.errand import Check
+
+CHUNK_BYTES = 2**20
+LARGE_BYTES = 10 * 2**20
+LARGE_SUFFIXES = frozenset({".gguf", ".onnx", ".safetensors"})
+
+
+@dataclass(frozen=True)
+class NewFile:
+    """A file that lies, or is about to lie, in object storage under its hash."""
+
+    path: str
+    bytes: int
+    sha256: str
+    git_oid: str
+    """Of the content; of a large file, of the pointer that git keeps in its place."""
+
+    @property
+    def is_large(self) -> bool:
+        return _is_large(self.path, self.bytes)
+
+
+def read(folder: Path, check: Check) -> list[NewFile]:
+    """Every file below the folder, by path.
+
+    Raises:
+        PruneryError: there is none, or something that is no file.
+    """
+    return [_read(folder, path, check) for path in _files_of(folder)]
+
+
+def _files_of(folder: Path) -> list[Path]:
+    paths = sorted(path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir())
+    strange = [path for path in paths if path.is_symlink() or not path.is_file()]
+    if strange or not paths:
+        raise PruneryError(
+            f"The engine left something that is no file to publish: {strange[0].name}."
+            if strange
+            else "The engine left no file to publish."
+        )
+    return paths
+
+
+def _read(folder: Path, path: Path, check: Check) -> NewFile:
+    name, size = path.relative_to(folder).as_posix(), path.stat().st_size
+    content, blob = hashlib.sha256(), hashlib.sha1(_blob_header(size), usedforsecurity=False)
+    for chunk in _chunks(path):
+        check()
+        content.update(chunk)
+        blob.update(chunk)
+    sha256 = content.hexdigest()
+    git_oid = pointer_oid(sha256, size) if _is_large(name, size) else blob.hexdigest()
+    return NewFile(name, size, sha256, git_oid)
+
+
+def pointer_oid(sha256: str, size: int) -> str:
+    """What git calls the pointer to a large file (https://github.com/git-lfs/git-lfs/blob/main/docs/spec.md)."""
+    pointer = f"version https://git-lfs.github.com/spec/v1\noid sha256:{sha256}\nsize {size}\n".encode()
+    return hashlib.sha1(_blob_header(len(pointer)) + pointer, usedforsecurity=False).hexdigest()
+
+
+def _blob_header(size: int) -> bytes:
+    return f"blob {size}\0".encode()
+
+
+def _is_large(path: str, size: int) -> bool:
+    return size > LARGE_BYTES or PurePosixPath(path).suffix in LARGE_SUFFIXES
+
+
+def _chunks(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        while chunk := file.read(CHUNK_BYTES):
+            yield chunk
