@@ -2,9 +2,9 @@
 
 `servers` (session)     PostgreSQL, Valkey and SeaweedFS, running: `cli.stack.Servers`.
 `environment` (test)    the `PRUNERY_…` variables for a process of ours: a database of its own with every migration
-                        applied, a bucket of its own, an empty broker, a work folder of its own.
+                        applied, an empty bucket, an empty broker, a work folder of its own.
 `settings` (test)       the same as `jobs.settings.Settings`, which `jobs.settings.load()` returns too during the test.
-`bucket` (test)         the test's bucket: a boto3 Bucket.
+`bucket` (test)         the bucket: a boto3 Bucket.
 `stack` (session)       all of Prunery, running, with servers of its own: `cli.stack.Stack`. It has `url` and `api_key`,
                         and jobs may name any local path. A test may kill parts of it, as in
                         `stack.processes["worker-1"].kill()`, if it starts them again: `stack.restart("worker-1")`
@@ -62,27 +62,42 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
 def migrated(servers: Servers) -> str:
     """The name of a database with every migration applied, to be copied and never written to."""
     with _administrator(servers) as connection:
+        # Nobody pulls the plug: what the kernel was given is there after any kill, and copies take no time.
+        for option in ("fsync", "full_page_writes", "synchronous_commit"):
+            connection.execute(sql.SQL("ALTER SYSTEM SET {} = off").format(sql.Identifier(option)))
+        connection.execute("SELECT pg_reload_conf()")
         connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(_TEMPLATE)))
     variables = os.environ | servers.settings(_TEMPLATE)
     subprocess.run([sys.executable, "-m", "migrations"], env=variables, check=True, timeout=120)
     return _TEMPLATE
 
 
+@pytest.fixture(scope="session")
+def storage(servers: Servers) -> "Bucket":
+    """One for all tests, one after the other: the server takes long to find room for the first object of each."""
+    variables = servers.settings("postgres")
+    storage = boto3.resource(
+        "s3",
+        endpoint_url=variables["PRUNERY_S3_ENDPOINT"],
+        region_name=variables["PRUNERY_S3_REGION"],
+        aws_access_key_id=variables["PRUNERY_S3_ACCESS_KEY"],
+        aws_secret_access_key=variables["PRUNERY_S3_SECRET_KEY"],
+    )
+    return storage.create_bucket(Bucket="tests")
+
+
 @pytest.fixture
-def environment(servers: Servers, migrated: str, tmp_path: Path) -> Iterator[dict[str, str]]:
+def environment(servers: Servers, migrated: str, storage: "Bucket", tmp_path: Path) -> Iterator[dict[str, str]]:
     name = f"test-{next(_numbers)}"
-    database = sql.Identifier(name)
+    database, template = sql.Identifier(name), sql.Identifier(migrated)
     with _administrator(servers) as connection:
-        connection.execute(sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(database, sql.Identifier(migrated)))
+        connection.execute(sql.SQL("CREATE DATABASE {} TEMPLATE {} STRATEGY file_copy").format(database, template))
     redis.Redis.from_url(servers.valkey.url).flushall()
-    variables = servers.settings(name) | {"PRUNERY_S3_BUCKET": name, "PRUNERY_WORK_DIR": str(tmp_path / "work")}
-    _bucket(variables).create()
-    yield variables
+    work = {"PRUNERY_S3_BUCKET": storage.name, "PRUNERY_WORK_DIR": str(tmp_path / "work")}
+    yield servers.settings(name) | work
     with _administrator(servers) as connection:
         connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(database))
-    used = _bucket(variables)
-    used.objects.all().delete()
-    used.delete()
+    storage.objects.all().delete()
 
 
 @pytest.fixture
@@ -95,8 +110,8 @@ def settings(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> It
 
 
 @pytest.fixture
-def bucket(environment: dict[str, str]) -> "Bucket":
-    return _bucket(environment)
+def bucket(environment: dict[str, str], storage: "Bucket") -> "Bucket":
+    return storage
 
 
 @pytest.fixture(scope="session")
@@ -129,17 +144,6 @@ def stack(tmp_path_factory: pytest.TempPathFactory, collector: Collector) -> Ite
 
 def _administrator(servers: Servers) -> "psycopg.Connection[tuple[object, ...]]":
     return psycopg.connect(servers.postgres.url("postgres").replace("+psycopg", "", 1), autocommit=True)
-
-
-def _bucket(variables: dict[str, str]) -> "Bucket":
-    storage = boto3.resource(
-        "s3",
-        endpoint_url=variables["PRUNERY_S3_ENDPOINT"],
-        region_name=variables["PRUNERY_S3_REGION"],
-        aws_access_key_id=variables["PRUNERY_S3_ACCESS_KEY"],
-        aws_secret_access_key=variables["PRUNERY_S3_SECRET_KEY"],
-    )
-    return storage.Bucket(variables["PRUNERY_S3_BUCKET"])
 
 
 @pytest.fixture
