@@ -5,10 +5,10 @@ What is another project's, and not public, is not there.
 
 import re
 
-from sqlalchemy import or_, select
+from sqlalchemy import or_, select, tuple_
 from sqlalchemy.orm import Session
 
-from jobs.errors import NotFound
+from jobs.errors import InvalidCursor, NotFound
 from jobs.registry_tables import ModelRow, RefRow, RevisionFileRow, RevisionRow
 from jobs.tables import ProjectRow
 
@@ -35,6 +35,20 @@ def model(session: Session, namespace: str, name: str, *, project_id: str | None
     return row
 
 
+def owned(session: Session, namespace: str, name: str, *, project_id: str) -> ModelRow:
+    """A model that is to be changed: others who want to wait for the end of this transaction.
+
+    Raises:
+        NotFound: the project has no such model.
+    """
+    row = model(session, namespace, name, project_id=project_id)
+    locked = select(ModelRow).where(ModelRow.id == row.id, ModelRow.deleted_at.is_(None)).with_for_update()
+    found = session.scalars(locked, execution_options={"populate_existing": True}).one_or_none()
+    if found is None or found.project_id != project_id:
+        raise NotFound(f"The project has no model {namespace}/{name}.")
+    return found
+
+
 def resolve(session: Session, model_id: str, revision: str) -> str:
     """The commit that a branch, a tag, an alias, or a commit in full or by its first digits, stands for.
 
@@ -59,6 +73,22 @@ def revision(session: Session, model_id: str, name: str) -> RevisionRow:
         NotFound: see `resolve`.
     """
     return session.get_one(RevisionRow, (model_id, resolve(session, model_id, name)))
+
+
+def revisions(session: Session, model_id: str, *, limit: int, after: str | None = None) -> list[RevisionRow]:
+    """The newest first; `after` is the commit to begin after.
+
+    Raises:
+        InvalidCursor: the model has no such revision.
+    """
+    key = tuple_(RevisionRow.created_at, RevisionRow.commit)
+    query = select(RevisionRow).where(RevisionRow.model_id == model_id)
+    if after is not None:
+        place = session.get(RevisionRow, (model_id, after))
+        if place is None:
+            raise InvalidCursor(f"There is no {after!r} to list after.", hint="Pass the last_id of a page.")
+        query = query.where(key < tuple_(place.created_at, place.commit))
+    return list(session.scalars(query.order_by(RevisionRow.created_at.desc(), RevisionRow.commit.desc()).limit(limit)))
 
 
 def files(session: Session, revision: RevisionRow) -> list[RevisionFileRow]:

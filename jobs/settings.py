@@ -133,6 +133,9 @@ class Settings(S3Settings):
     history_days: float | None = Field(
         None, gt=0, description="Events and metrics of jobs that ended so long ago are deleted; never if not set."
     )
+    model_days: float = Field(
+        7.0, ge=0, description="A deleted model can be restored for so long; then its files are deleted."
+    )
     delivery_days: float | None = Field(
         30.0, gt=0, description="What webhooks have told is kept for so long after it was settled."
     )

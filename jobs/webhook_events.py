@@ -21,6 +21,9 @@ TYPES = (
     "compression.job.succeeded",
     "compression.job.failed",
     "compression.job.cancelled",
+    "model.published",
+    "model.alias_changed",
+    "model.deleted",
 )
 TEST = "webhook.test"  # sent on request, whatever the patterns
 

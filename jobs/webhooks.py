@@ -9,6 +9,7 @@ from sqlalchemy import func, or_, select, update
 from sqlalchemy.orm import Session
 
 from jobs import ids
+from jobs.registry_tables import ModelRow
 from jobs.tables import JobRow, Json
 from jobs.webhook_events import wanted
 from jobs.webhook_tables import WebhookDeliveryRow, WebhookEndpointRow
@@ -35,20 +36,39 @@ def announce(session: Session, row: JobRow, events: Sequence["Event"]) -> None:
     told = [(f"compression.job.{name}", data) for type_, data in events if (name := _name(row, type_, data))]
     if not told:
         return
-    # Locked against removal only, which would otherwise undo the job's own transaction.
+    messages = [(type_, _description(row, data)) for type_, data in told]
+    _tell(session, row.project_id, row.id, messages)
+
+
+def tell_of_model(
+    session: Session, row: ModelRow, name: str, event: str, data: Json, *, job_id: str | None = None
+) -> None:
+    """Write a delivery for each endpoint that wants to hear what happened to a model.
+
+    Args:
+        name: Of the model, with its namespace.
+        event: `published`, `alias_changed` or `deleted`.
+        job_id: Whose doing it is, if a job's.
+    """
+    about = {"object": "model", "id": row.id, "name": name, "job_id": job_id, **data, "url": f"/v1/models/{name}"}
+    _tell(session, row.project_id, job_id, [(f"model.{event}", about)])
+
+
+def _tell(session: Session, project_id: str, job_id: str | None, messages: Sequence[tuple[str, Json]]) -> None:
+    # Locked against removal only, which would otherwise undo the transaction of what is told.
     query = (
         select(WebhookEndpointRow, func.now())
         .where(
-            WebhookEndpointRow.project_id == row.project_id,
+            WebhookEndpointRow.project_id == project_id,
             WebhookEndpointRow.disabled_at.is_(None),
-            or_(WebhookEndpointRow.job_id.is_(None), WebhookEndpointRow.job_id == row.id),
+            or_(WebhookEndpointRow.job_id.is_(None), WebhookEndpointRow.job_id == job_id),
         )
         .with_for_update(read=True, key_share=True, of=WebhookEndpointRow)
     )
     for endpoint, now in session.execute(query).all():
-        for type_, data in told:
+        for type_, data in messages:
             if wanted(type_, endpoint.events):
-                add(session, endpoint, type_, now, _description(row, data), job_id=row.id)
+                add(session, endpoint, type_, now, data, job_id=job_id)
 
 
 def add(

@@ -8,6 +8,7 @@ from sqlalchemy import ColumnElement, CursorResult, Result, Select, delete, func
 from sqlalchemy.orm import Session
 
 from jobs import references
+from jobs.registry_tables import ModelRow
 from jobs.settings import Settings
 from jobs.states import FINAL
 from jobs.tables import CheckpointRow, EventRow, FileRow, HoldRow, JobRow, MetricRow
@@ -21,6 +22,7 @@ Step = Callable[[Session], int]
 def steps(settings: Settings, *, dry: bool) -> dict[str, Step]:
     """What to do, by what it deletes; each is to be called again until it says 0. Dry ones count all at once."""
     found: dict[str, Step] = {"holds": lambda session: _holds(session, dry=dry)}
+    found["models"] = lambda session: _models(session, settings.model_days, dry=dry)
     if settings.checkpoint_days is not None:
         resumable = settings.checkpoint_days
         found["checkpoints"] = lambda session: _checkpoints(session, resumable, dry=dry)
@@ -51,6 +53,14 @@ def _metrics(session: Session, days: float, *, dry: bool) -> int:
     if dry:
         return _count(session, query)
     return _affected(session.execute(delete(MetricRow).where(tuple_(*columns).in_(query.limit(BATCH)))))
+
+
+def _models(session: Session, days: float, *, dry: bool) -> int:
+    """Deleted ones that can be restored no more; what only they have in object storage goes with the next sweep."""
+    query = select(ModelRow.id).where(ModelRow.deleted_at <= func.now() - timedelta(days=days))
+    if dry:
+        return _count(session, query)
+    return _affected(session.execute(delete(ModelRow).where(ModelRow.id.in_(query.limit(BATCH)))))
 
 
 def _deliveries(session: Session, days: float, *, dry: bool) -> int:

@@ -10,7 +10,7 @@ from sqlalchemy import func
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from jobs import ids, repository_names
+from jobs import ids, repository_names, webhooks
 from jobs.registry_tables import ModelRow, RefRow, RevisionFileRow, RevisionRow
 from jobs.tables import JobRow, Json, ProjectRow
 from worker.contents import NewFile
@@ -50,9 +50,10 @@ def record(session: Session, job: JobRow, revisions: Sequence[NewRevision]) -> J
         for name, kind in _names(job, revision.branch):
             _point(session, model.id, name, kind, revision.commit)
     commits = {revision.branch: revision.commit for revision in revisions}
-    namespace = session.get_one(ProjectRow, job.project_id).namespace
-    result = {"model": f"{namespace}/{model.name}", "commit": commits.pop(MAIN)}
-    return result | ({"variants": commits} if commits else {})
+    name = f"{session.get_one(ProjectRow, job.project_id).namespace}/{model.name}"
+    result = {"commit": commits.pop(MAIN), **({"variants": commits} if commits else {})}
+    webhooks.tell_of_model(session, model, name, "published", result, job_id=job.id)
+    return {"model": name, **result}
 
 
 def repository(job: JobRow) -> str:

@@ -20,11 +20,16 @@ warnings = false
 jobs = {{ values = {jobs} }}
 files = {{ values = {files} }}
 paths = {{ values = ["model.safetensors", "report.json"] }}
+namespaces = {{ values = ["default"] }}
+models = {{ values = ["something-pruned"] }}
 
 [parameters]
 "path.job_id" = {{ dictionary = "jobs", probability = 0.7 }}
 "path.file_id" = {{ dictionary = "files", probability = 0.7 }}
 "path.path" = {{ dictionary = "paths", probability = 0.7 }}
+"path.namespace" = {{ dictionary = "namespaces", probability = 0.8 }}
+"path.name" = {{ dictionary = "models", probability = 0.8 }}
+"path.revision" = {{ dictionary = "jobs", probability = 0.7 }}
 "query.jobs" = {{ dictionary = "jobs", probability = 0.7 }}
 """
 

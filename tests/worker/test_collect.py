@@ -16,6 +16,7 @@ from sqlalchemy import Engine, func, null, select, text, update
 from sqlalchemy.orm import Session, sessionmaker
 
 from jobs.files import Files, blob_key, upload_key
+from jobs.registry_tables import ModelRow, RevisionFileRow
 from jobs.settings import Settings
 from jobs.tables import DEFAULT_PROJECT, CheckpointRow, EventRow, FileRow, HoldRow, JobRow
 from jobs.uploads import PART_BYTES
@@ -144,6 +145,22 @@ def test_a_content_stays_between_the_look_for_it_and_the_row(
     remove(desk, claim.job_id)
     collect.collect(engine, impatient)
     assert files.size(blob_key(WEIGHTS)) is None
+
+
+def test_a_deleted_model_keeps_its_content_until_its_time_is_over(
+    engine: Engine, impatient: Settings, desk: Desk, files: Files, model: Path
+) -> None:
+    claim = claimed(desk)
+    succeed(desk, claim, published(desk, files, model, claim))
+    for days, size in ((0, len(b"weights")), (8, None)):
+        with desk.sessions.begin() as session:
+            session.execute(update(ModelRow).values(deleted_at=func.now() - timedelta(days=days)))
+        done = collect.collect(engine, impatient)
+        assert done is not None
+        assert done["models"] == {"count": int(size is None)}
+        assert files.size(blob_key(WEIGHTS)) == size
+    with desk.sessions() as session:
+        assert session.scalars(select(RevisionFileRow)).all() == []
 
 
 def test_a_job_that_ended_without_publishing_holds_nothing(
