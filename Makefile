@@ -4,6 +4,9 @@ PYTHON ?= python3
 # The one place that chooses the build of PyTorch; see "On a GPU" in README.md.
 TORCH ?= torch==2.13.0
 
+# Tests wait for servers most of their time: files run side by side.
+TESTERS ?= 2
+
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
@@ -28,7 +31,7 @@ up: install
 	@$(BIN)/prunery up
 
 test: install
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(TESTERS) --dist loadfile
 
 check: install
 	$(BIN)/ruff format --check .
