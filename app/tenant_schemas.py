@@ -130,6 +130,7 @@ class Project(BaseModel):
     object: Literal["project"] = "project"
     id: str
     name: str
+    namespace: str = Field(description="Of its models, which are known as namespace/name.")
     max_running: int | None
     max_queued: int | None
     max_storage_bytes: int | None
@@ -162,6 +163,7 @@ class Me(BaseModel):
     object: Literal["caller"] = "caller"
     project_id: str
     project: str = Field(description="Its name.")
+    namespace: str = Field(description="Of its models, which are known as namespace/name.")
     key_id: str | None = Field(description="Null for the key of the environment.")
     key: str = Field(description="Its name.")
     scopes: list[Scope]

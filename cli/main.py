@@ -27,6 +27,7 @@ COMMANDS = {
     "finish": Lazy("cli.verbs:finish", "Have a job publish what it has come to."),
     "retry": Lazy("cli.verbs:retry", "Let a job that ended begin anew."),
     "download": Lazy("cli.download:download", "Fetch the model that a job made."),
+    "models": Lazy("cli.models:models", "Manage models: versions, aliases, deprecation, deletion."),
     "doctor": Lazy("cli.doctor:doctor", "Say what is wrong with a service, and what to do."),
     "webhooks": Lazy("cli.webhooks:webhooks", "Tell other programs what happens to jobs."),
     "keys": Lazy("cli.keys:keys", "Make, list, rotate and revoke API keys."),

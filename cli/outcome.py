@@ -33,6 +33,8 @@ def show_end(console: Console, job: Job) -> None:
     console.print(Text.assemble((str(job.status), f"bold {STYLES[job.status]}"), took, f"  {job.id}"))
     for line in measured(job.result) if job.result else reasons(job):
         console.print(Text(f"  {line}"), soft_wrap=True)
+    if job.result and (model := job.result.get("model")):
+        console.print(Text(f"  {model} at {job.result.get('commit')}"), soft_wrap=True)
     if job.status is not Status.CANCELLED:
         then = "download" if job.status is Status.SUCCEEDED else "logs"
         console.print(Text(f"  prunery {then} {job.id}", style="bold"))

@@ -24,6 +24,7 @@ def me(door: DoorDep, caller: CallerDep) -> Me:
     return Me(
         project_id=project.id,
         project=project.name,
+        namespace=project.namespace,
         key_id=caller.key_id,
         key=caller.key_name,
         scopes=sorted(caller.scopes),
