@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from app import base_models, datasets, pointers
 from app.deps import Door
 from app.pointers import at
-from jobs import errors, shapes
+from jobs import errors, formats, shapes
 from jobs.outline import Plan, forecast
 from jobs.specs import JobSpec
 
@@ -42,6 +42,8 @@ def check(spec: JobSpec, door: Door, project_id: str) -> Plan | None:
         shapes.check_base_precision(shape, train.base_precision)
     with at("/method/scope"):
         shapes.check_scope(shape, spec.method.scope)
+    with at("/output/formats"):
+        formats.check(shape, spec.output.formats)
     with at("/method/ratio" if spec.method.target is None else "/method/target"):
         return forecast(shape, spec)
 

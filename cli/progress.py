@@ -28,6 +28,7 @@ LABELS = {
     "merging": "merging",
     "exporting": "exporting",
     "verifying": "verifying the export",
+    "converting": "writing further formats, and running them",
     "evaluating": "measuring the result",
     "uploading": "publishing",
 }

@@ -26,7 +26,7 @@ PruneryError
 │   └── DatasetNotFound, DatasetEmpty, DatasetInvalid, DatasetTooShort
 ├── PlanError                   what was asked cannot be planned
 │   ├── SequenceTooLong, BatchIndivisible, TargetUnreachable, LayerWithoutUnits, ScopeImpossible, ScheduleImpossible
-│   └── EvaluationImpossible, BasePrecisionImpossible, ShardingImpossible, DoesNotFit
+│   └── EvaluationImpossible, BasePrecisionImpossible, FormatImpossible, ShardingImpossible, DoesNotFit
 └── RunError                    the job started and could not go on
     ├── LossNotFinite, ScoreNotFinite
     ├── CheckpointMismatch      the checkpoint to go on from is another job's
@@ -223,6 +223,12 @@ class BasePrecisionImpossible(PlanError):
     """The frozen weights cannot be held in 8 or 4 bits: the model is not made for it, or a library is missing."""
 
     code = "base_precision_impossible"
+
+
+class FormatImpossible(PlanError):
+    """The result cannot be written in a format that is asked for."""
+
+    code = "format_impossible"
 
 
 class DoesNotFit(PlanError):

@@ -2,9 +2,10 @@
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, WithJsonSchema
+from pydantic import AfterValidator, Field, WithJsonSchema, field_validator
 
 from jobs import repository_names
+from jobs.formats import FORMATS, Format
 from jobs.sources import Spec
 
 
@@ -29,9 +30,22 @@ class OutputSpec(Spec):
 
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field("auto", description="auto: as the base model.")
     max_shard_bytes: int = Field(5_000_000_000, ge=1_000_000)
+    formats: tuple[Format, ...] = Field(
+        ("safetensors",),
+        max_length=len(FORMATS),
+        json_schema_extra={"uniqueItems": True},
+        description="What the result is written as; safetensors always. gguf_…: for llama.cpp, `f16` or quantised.",
+    )
     repository: RepositoryName | None = Field(
         None, description="The model of the project that the result is a revision of; after the job's name if null."
     )
     visibility: Literal["private", "public"] = Field(
         "private", description="Who may read the model, if the job is the first to publish to it. public: every key."
     )
+
+    @field_validator("formats")
+    @classmethod
+    def _safetensors_always(cls, asked: tuple[Format, ...]) -> tuple[Format, ...]:
+        if len(set(asked)) < len(asked):
+            raise ValueError("each format once")
+        return asked if "safetensors" in asked else (*asked, "safetensors")

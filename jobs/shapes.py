@@ -47,6 +47,7 @@ class ModelShape:
     down_bias: bool = False
     head_counts: HeadCounts = "any"
     windowed: bool = False  # some layers see only a window
+    rotation: str = "default"  # how rotary frequencies are scaled
     dtype: str = "float32"  # of the weights as they are
 
     @property
@@ -161,6 +162,7 @@ def _shape(config: Mapping[str, Any], family: str, words: Words) -> ModelShape:
         down_bias=words.has_bias(config, words.down_bias),
         head_counts="fixed" if _has_rotation_factors(config) else words.head_counts,
         windowed=bool(config.get("use_sliding_window")),
+        rotation=_rotation(config),
         dtype=str(config.get("dtype") or config.get("torch_dtype") or "float32"),
     )
 
@@ -189,6 +191,13 @@ def _outside(config: Mapping[str, Any], hidden: int, words: Words) -> int:
         return embeddings + projections
     rows = _count(config, words.positions, words.longest, words.longest) + words.position_rows
     return embeddings + projections + rows * hidden
+
+
+def _rotation(config: Mapping[str, Any]) -> str:
+    """How rotary frequencies are scaled, `mixed` where not all layers do it alike."""
+    words = config.get("rope_parameters") or config.get("rope_scaling") or {}
+    is_mixed = any(isinstance(value, Mapping) for value in words.values())
+    return "mixed" if is_mixed else str(words.get("rope_type") or words.get("type") or "default")
 
 
 def _has_rotation_factors(config: Mapping[str, Any]) -> bool:

@@ -3,8 +3,9 @@
 import math
 from typing import Annotated, Literal, Self
 
-from pydantic import AwareDatetime, Field, model_validator
+from pydantic import AwareDatetime, Field, ValidationInfo, field_validator, model_validator
 
+from jobs import formats
 from jobs.budgets import BudgetSpec, PerplexityLimit, Target, WeightBytes
 from jobs.evaluations import EvaluationSpec
 from jobs.outputs import OutputSpec
@@ -163,7 +164,12 @@ class LoraPruneSpec(Spec, title="LoRAPrune"):
         "first or the last. Widths meet the rest of the target.",
     )
     scope: tuple[UnitKind, ...] = Field(("attention_heads", "mlp_channels"), min_length=1)
-    round_ffn_to: int = Field(64, ge=1, le=4096, description="FFN widths are multiples of this.")
+    round_ffn_to: int | None = Field(
+        None,
+        ge=1,
+        le=4096,
+        description="FFN widths are multiples of this; if null 64, or what the formats in output.formats quantise by.",
+    )
     lora: LoraSpec = LoraSpec()
     train: TrainSpec = TrainSpec()
     schedule: ScheduleSpec = ScheduleSpec()
@@ -174,7 +180,7 @@ class LoraPruneSpec(Spec, title="LoRAPrune"):
     @property
     def ffn_multiple(self) -> int:
         """What FFN widths are multiples of, so that devices can share them evenly too."""
-        return math.lcm(self.round_ffn_to, self.budget.tensor_parallel)
+        return math.lcm(self.round_ffn_to or formats.USUAL_MULTIPLE, self.budget.tensor_parallel)
 
     @model_validator(mode="after")
     def _one_target(self) -> Self:
@@ -238,9 +244,9 @@ class JobSpec(Spec):
     name: Annotated[str, Field(min_length=1, max_length=200)] | None = None
     base_model: ModelSource
     dataset: DataSource
+    output: OutputSpec = OutputSpec()  # before the method, which is told what its formats ask for
     method: MethodSpec
     evaluation: EvaluationSpec = EvaluationSpec()
-    output: OutputSpec = OutputSpec()
     checkpoint: CheckpointSpec = CheckpointSpec()
     seed: int = Field(42, ge=0, lt=2**32)
     priority: Priority = Field("normal", description="Waiting jobs of a higher priority go first.")
@@ -251,6 +257,13 @@ class JobSpec(Spec):
     metadata: dict[MetadataKey, MetadataValue] = Field(default_factory=dict, max_length=16)
     # Left out of every copy: a recipe is published, and nobody who runs it again means to tell the same address.
     webhook: WebhookSpec | None = Field(None, exclude=True, description="Whom to tell how this job fares.")
+
+    @field_validator("method")
+    @classmethod
+    def _rounds_for_its_formats(cls, method: MethodSpec, info: ValidationInfo) -> MethodSpec:
+        if method.round_ffn_to is not None or "output" not in info.data:
+            return method
+        return method.model_copy(update={"round_ffn_to": formats.ffn_multiple(info.data["output"].formats)})
 
     @model_validator(mode="after")
     def _bytes_have_a_dtype(self) -> Self:

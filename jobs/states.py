@@ -94,6 +94,7 @@ PHASES = (
     "merging",
     "exporting",
     "verifying",
+    "converting",
     "evaluating",
     "uploading",
 )

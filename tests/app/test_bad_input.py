@@ -35,6 +35,7 @@ def world(roots: Path, hub: Hub, files: Files) -> None:
     write_model(roots / "falcon", {**LLAMA, "architectures": ["FalconForCausalLM"], "model_type": "falcon"})
     write_model(roots / "quantised", {**LLAMA, "quantization_config": {"bits": 4}})
     write_model(roots / "headless", {**LLAMA, "num_attention_heads": 0})
+    write_model(roots / "phi3", {**LLAMA, "architectures": ["Phi3ForCausalLM"], "model_type": "phi3"})
     write_model(roots / "broken")
     (roots / "broken" / "config.json").write_text("{")
     write_model(roots / "torn", names=SHARDED)
@@ -134,6 +135,11 @@ DATASETS = {
 }
 
 PLANS = {
+    "no GGUF file of it": (
+        {"base_model": local("ROOTS/phi3"), "output": {"formats": ["safetensors", "gguf_q8_0"]}},
+        "format_impossible",
+        "/output/formats/1",
+    ),
     "sequence too long": (
         {"method__train__sequence_length": 1025},
         "sequence_too_long",

@@ -21,7 +21,7 @@ from worker.engine.plan import Plan
 from worker.engine.protocols import Protocol
 from worker.engine.report import Report
 from worker.engine.side_by_side import Which
-from worker.engine.verification import Certificate
+from worker.engine.verification import Proof
 
 LIBRARIES = ("prunery", "torch", "transformers", "tokenizers", "peft", "datasets")
 
@@ -35,7 +35,7 @@ def settle(
     measured: Measured,
     finetuned: report.Finetuned | None,
     merged_difference: float,
-    certificate: Certificate,
+    proof: Proof,
     seconds: Mapping[str, float],
     history: History,
 ) -> Report:
@@ -68,10 +68,8 @@ def settle(
             **asdict(benchmark.case), rounds=benchmark.rounds, device=benchmark.device, threads=benchmark.threads
         ),
         merged_logit_difference=merged_difference,
-        max_abs_logit_difference=certificate.max_abs_difference,
-        loads_with=report.Reload(
-            transformers=certificate.transformers, torch=certificate.torch, greedy_tokens=certificate.greedy_tokens
-        ),
+        max_abs_logit_difference=proof.max_abs_difference,
+        loads_with=report.Reload(transformers=proof.transformers, torch=proof.torch, greedy_tokens=proof.greedy_tokens),
         versions=_versions(harness=bool(spec.evaluation.tasks)),
         samples=[report.Sample(**asdict(sample)) for sample in measured.samples],
         seconds=dict(seconds),

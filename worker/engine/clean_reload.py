@@ -1,9 +1,7 @@
 """`python -m worker.engine.clean_reload FOLDER PROBE ANSWER`: load a folder as any user would, and answer a probe."""
 
 import json
-import os
 import sys
-import threading
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +10,13 @@ import transformers
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
-from worker.engine import verification
+from worker.engine import clean_process, greedy, verification
 
-GREEDY_TOKENS = 8
+GREEDY_TOKENS = 12
 
 
 def main(folder: Path, probe: Path, answer: Path) -> None:
-    """Compare logits in float64, and generate a few tokens with a KV cache, in the dtype of the files."""
+    """Compare logits in float64, and write a few tokens with and without a KV cache, in the dtype of the files."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     loaded: Any = AutoModelForCausalLM.from_pretrained(
         folder, dtype="auto", device_map=device, trust_remote_code=False, output_loading_info=True
@@ -28,16 +26,17 @@ def main(folder: Path, probe: Path, answer: Path) -> None:
     request = load_file(probe)
     ids_BT = request["ids"].to(device)
     logits_BTV = verification.exact_answers(model, ids_BT)
-    with torch.inference_mode():
-        written_BT = model.generate(
-            ids_BT[:1], max_new_tokens=GREEDY_TOKENS, min_new_tokens=GREEDY_TOKENS, do_sample=False, use_cache=True
-        )
+    model.generation_config.eos_token_id = None  # as many tokens as are asked for
+    cached = greedy.write(model, ids_BT[0], GREEDY_TOKENS)
+    plain = greedy.write(model, ids_BT[0], GREEDY_TOKENS, cached=False)
     answer.write_text(
         json.dumps(
             {
                 "problems": {key: sorted(map(str, value)) for key, value in loading.items() if value},
                 "max_abs_difference": float((logits_BTV - request["logits"]).abs().max()),
-                "greedy_tokens": written_BT.shape[1] - ids_BT.shape[1],
+                "greedy_tokens": len(cached.tokens),
+                "greedy_tokens_equal": greedy.common(plain.tokens, cached.tokens),
+                "parting_lead": greedy.parting_lead(plain, cached.tokens),
                 "transformers": transformers.__version__,
                 "torch": torch.__version__,
             }
@@ -45,11 +44,6 @@ def main(folder: Path, probe: Path, answer: Path) -> None:
     )
 
 
-def _end_with(lifeline: int) -> None:
-    os.read(lifeline, 1)
-    os._exit(os.EX_SOFTWARE)
-
-
 if __name__ == "__main__":
-    threading.Thread(target=_end_with, args=(sys.stdin.fileno(),), daemon=True).start()
+    clean_process.end_with_parent()
     main(*map(Path, sys.argv[1:4]))

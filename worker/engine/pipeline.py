@@ -9,16 +9,19 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from jobs import errors, goals, memory, shapes
+from jobs import errors, formats, goals, memory, shapes
 from jobs.specs import JobSpec
 from worker.engine import (
     account,
     adapters,
     base_models,
     capacity,
+    certificate,
     datasets,
     evaluation,
     export,
+    forms,
+    gguf_tokenizers,
     harness,
     identity,
     measurement,
@@ -40,7 +43,7 @@ from worker.engine.methods.outcome import Outcome, Task
 from worker.engine.orders import Order, Orders
 from worker.engine.report import Finetuned
 from worker.engine.reporter import Reporter
-from worker.engine.verification import Certificate
+from worker.engine.verification import Proof
 from worker.engine.windows import Windows
 
 BASELINE_WINDOWS = 8
@@ -79,7 +82,8 @@ def compress(
     if not is_first:  # the model is the same in all processes; one is enough to publish it
         return {}
     gc.collect()  # the Trainer and its callbacks hold each other, and the model with them
-    merged_difference, certificate = _publishable(job, outcome, probe_BT, out)
+    merged_difference, proof = _publishable(job, outcome, probe_BT, out)
+    gguf = forms.write(job, out)
     with job.phase("evaluating"):
         measured = measurement.of_result(job.base, out, job.material, dtype=job.output_dtype, plan=outcome.plan)
     reporter.held_out("pruned", measured.held_out.pruned)
@@ -91,11 +95,12 @@ def compress(
         outcome=outcome,
         finetuned=finetuned,
         merged_difference=merged_difference,
-        certificate=certificate,
+        proof=proof,
         seconds=job.story.seconds,
         history=reporter.history,
     )
     papers.write(out, spec, job.base, done)
+    certificate.write(out, certificate.of_reload(proof), gguf)
     return done.summary()
 
 
@@ -110,6 +115,7 @@ def _prepare(
     further = [protocol.window for protocol in spec.evaluation.perplexities]
     shapes.check_sequence_length(base.shape, max([train.sequence_length, window, *further]))
     shapes.check_scope(base.shape, spec.method.scope)
+    formats.check(base.shape, spec.output.formats)
     goal = goals.goal(base.shape, spec)
     shapes.check_base_precision(base.shape, train.base_precision)
     if train.base_precision != "full":
@@ -119,6 +125,8 @@ def _prepare(
     reporter.log(f"About {needed.peak / 1e9:.1f} GB of memory are needed at the peak.")
     reporter.phase("loading_data")
     tokenizer = base.tokenizer()
+    if any(map(formats.is_gguf, spec.output.formats)):
+        gguf_tokenizers.check(tokenizer)
     base.generation_config()  # better refused now than when the result is to be written
     windows = datasets.read(inputs.training, tokenizer, length=train.sequence_length, seed=spec.seed)
     if inputs.held_out is None:
@@ -232,7 +240,7 @@ def _task(job: Job, model: PreTrainedModel, probe_BT: Tensor) -> Task:
     )
 
 
-def _publishable(job: Job, outcome: Outcome, probe_BT: Tensor, out: Path) -> tuple[float, Certificate]:
+def _publishable(job: Job, outcome: Outcome, probe_BT: Tensor, out: Path) -> tuple[float, Proof]:
     """Cut, prove the cut, write, and prove what was written; the logit difference of the first, and the second."""
     shape = job.base.shape
     with job.phase("exporting"):

@@ -1,12 +1,7 @@
 """Proof that what was written is what was trained: the folder is reloaded in a clean process and must answer alike."""
 
 import json
-import os
-import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import torch
@@ -14,24 +9,28 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from jobs import errors
-from worker.engine import blockwise
+from worker.engine import blockwise, clean_process
 from worker.engine.windows import Windows
 
 TOLERANCE = 1e-4
 """Largest difference of a logit that rounding explains: between two models of the same weights as it stands, between
 the model in training and the merged one as a part of the largest logit (a merged weight has 24 bits)."""
 
+TIE = 0.05
+"""A lead of the likeliest token, as a part of the spread of the logits, that rounding in 16 bits may take away."""
+
 PROBE_WINDOWS, PROBE_TOKENS = 2, 64
 
 
 @dataclass(frozen=True)
-class Certificate:
+class Proof:
     """What the clean process found."""
 
     max_abs_difference: float
     transformers: str
     torch: str
     greedy_tokens: int
+    greedy_tokens_equal: int
 
 
 def probe(windows: Windows) -> Tensor:
@@ -74,32 +73,24 @@ def check_cut(trained_BTV: Tensor, cut_BTV: Tensor) -> float:
     return difference
 
 
-def certify(folder: Path, ids_BT: Tensor, expected_BTV: Tensor, work: Path) -> Certificate:
+def certify(folder: Path, ids_BT: Tensor, expected_BTV: Tensor, work: Path) -> Proof:
     """Reload `folder` in a clean process, with stock classes and no remote code, and compare its logits.
 
     Args:
         expected_BTV: `exact_answers` of the model that was written.
 
     Raises:
-        VerificationFailed: it does not load, lacks or invents a weight, answers differently, or cannot generate.
+        VerificationFailed: it does not load, lacks or invents a weight, answers differently, cannot generate, or writes
+            something else with a KV cache than without.
     """
-    request, answer = work / "probe.safetensors", work / "certificate.json"
+    request, answer = work / "probe.safetensors", work / "reload.json"
     if torch.cuda.is_available():
         torch.cuda.empty_cache()  # what this process holds in reserve, the clean one could not have
     save_file({"ids": ids_BT.contiguous(), "logits": expected_BTV.contiguous()}, request)
-    with _lifeline() as lifeline:
-        run = subprocess.run(
-            [sys.executable, "-P", "-m", "worker.engine.clean_reload", str(folder), str(request), str(answer)],
-            env=os.environ | {"HF_HUB_OFFLINE": "1"},
-            stdin=lifeline,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+    failure = clean_process.run("worker.engine.clean_reload", folder, request, answer)
     request.unlink()
-    if run.returncode != 0:
-        reason = run.stderr.strip().splitlines()[-1:] or [f"exit code {run.returncode}"]
-        raise errors.VerificationFailed(f"The exported model does not reload: {reason[0]}")
+    if failure is not None:
+        raise errors.VerificationFailed(f"The exported model does not reload: {failure}")
     found = json.loads(answer.read_text())
     if found["problems"]:
         raise errors.VerificationFailed(f"The exported model does not fit its configuration: {found['problems']}")
@@ -107,15 +98,8 @@ def certify(folder: Path, ids_BT: Tensor, expected_BTV: Tensor, work: Path) -> C
         raise errors.VerificationFailed(
             f"Reloaded, a logit differs by {found['max_abs_difference']:.3g}, more than {TOLERANCE:g}."
         )
-    return Certificate(found["max_abs_difference"], found["transformers"], found["torch"], found["greedy_tokens"])
-
-
-@contextmanager
-def _lifeline() -> Iterator[int]:
-    """The end of a pipe that closes when this process ends, in whatever way: who reads it knows then."""
-    end, held = os.pipe()
-    try:
-        yield end
-    finally:
-        os.close(end)
-        os.close(held)
+    if not found["parting_lead"] <= TIE:
+        raise errors.VerificationFailed(
+            f"After {found['greedy_tokens_equal']} tokens the model writes something else with a KV cache than without."
+        )
+    return Proof(**{field.name: found[field.name] for field in fields(Proof)})

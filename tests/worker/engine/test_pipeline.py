@@ -1,5 +1,6 @@
 """A whole job of the engine on a small real model, and each bad model it must refuse by name."""
 
+import hashlib
 import json
 import re
 import shutil
@@ -61,7 +62,8 @@ def done(small_model: Path, small_text: Path, tmp_path_factory: pytest.TempPathF
                           "max_windows": 4}],
         "multiple_choice": [{"name": "own", "dataset": {"source": "local", "path": str(folder / "questions.jsonl")}}],
     }  # fmt: skip
-    return run(spec_for(small_model, small_text, evaluation=evaluation), folder)
+    output = {"formats": ["gguf_f16", "gguf_q4_k_m"]}
+    return run(spec_for(small_model, small_text, evaluation=evaluation, output=output), folder)
 
 
 def test_what_was_asked_for_is_what_is_in_the_folder(done: Result) -> None:
@@ -111,12 +113,26 @@ def test_the_folder_is_complete_and_tells_how_it_was_made(done: Result) -> None:
     assert summary["dense_finetuned"]["perplexity"] < summary["dense"]["perplexity"] * 1.1
 
 
+def test_the_certificate_covers_every_file_and_every_format(done: Result) -> None:
+    _, _, folder = done
+    found = json.loads((folder / "certificate.json").read_text())
+    assert found["safetensors"]["greedy_tokens"] == found["safetensors"]["greedy_tokens_equal"] == 12
+    assert found["safetensors"]["max_abs_logit_difference"] <= verification.TOLERANCE
+    assert [proof["file"] for proof in found["gguf"]] == ["model-F16.gguf", "model-Q4_K_M.gguf"]
+    exact, coarse = found["gguf"]
+    assert exact["as_safetensors"], exact["text"]
+    assert exact["all_tokens"] < exact["quantisation"] + 0.01 < coarse["quantisation"]
+    assert {file["path"] for file in found["files"]} == {path.name for path in folder.iterdir()} - {"certificate.json"}
+    for file in found["files"]:
+        assert hashlib.sha256((folder / file["path"]).read_bytes()).hexdigest() == file["sha256"]
+
+
 def test_the_phases_come_in_their_order(done: Result) -> None:
     _, events, _ = done
     phases = [event["phase"] for event in events if event["type"] == "phase"]
     assert phases == [
         "downloading_base", "loading_data", "baseline_eval", "reference_tuning", "scoring", "pruning", "recovering",
-        "merging", "exporting", "verifying", "evaluating",
+        "merging", "exporting", "verifying", "converting", "evaluating",
     ]  # fmt: skip
     steps = [event for event in events if event["type"] == "progress"]
     assert [event["step"] for event in steps] == list(range(1, 25))

@@ -1,0 +1,65 @@
+"""What each format asks of a model, known before the job."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from jobs import errors, formats
+from jobs.formats import Format
+from jobs.shapes import ModelShape, read
+from jobs.specs import JobSpec
+
+LLAMA: dict[str, Any] = {
+    "architectures": ["LlamaForCausalLM"],
+    "model_type": "llama",
+    "hidden_size": 576,
+    "intermediate_size": 1536,
+    "num_attention_heads": 9,
+    "num_key_value_heads": 3,
+    "num_hidden_layers": 30,
+    "vocab_size": 49152,
+}
+
+
+def spec(asked: list[str], **method: Any) -> JobSpec:
+    nowhere = {"source": "local", "path": "/nowhere"}
+    method = {"type": "lora_prune", "ratio": 0.3} | method
+    return JobSpec.model_validate(
+        {"base_model": nowhere, "dataset": nowhere, "method": method, "output": {"formats": asked}}
+    )
+
+
+@pytest.mark.parametrize(
+    ("asked", "multiple"),
+    [([], 64), (["gguf_f16"], 64), (["gguf_q8_0"], 64), (["safetensors", "gguf_q4_k_m"], 256)],
+)
+def test_widths_are_rounded_as_the_formats_ask(asked: list[str], multiple: int) -> None:
+    planned = spec(asked)
+    assert planned.method.ffn_multiple == multiple
+    assert JobSpec.model_validate(planned.model_dump(mode="json")) == planned
+    assert spec(asked, round_ffn_to=8).method.ffn_multiple == 8, "the request says otherwise"
+
+
+def test_safetensors_are_always_written() -> None:
+    assert spec(["gguf_f16"]).output.formats == ("gguf_f16", "safetensors")
+    assert spec([]).output.formats == ("safetensors",)
+    with pytest.raises(ValueError, match="each format once"):
+        spec(["gguf_f16", "gguf_f16"])
+
+
+@pytest.mark.parametrize(
+    ("shape", "words"),
+    [
+        (read(LLAMA | {"model_type": "phi3"}), "not of phi3"),
+        (read(LLAMA | {"rope_scaling": {"rope_type": "yarn", "factor": 4.0}}), "yarn"),
+        (read(LLAMA | {"model_type": "qwen3", "rope_scaling": {"rope_type": "linear", "factor": 4.0}}), "linear"),
+        (read(LLAMA | {"model_type": "qwen2", "use_sliding_window": True}), "windows"),
+    ],
+)
+def test_what_a_gguf_file_cannot_hold_is_refused_by_its_place(shape: ModelShape, words: str) -> None:
+    asked: tuple[Format, ...] = ("safetensors", "gguf_q8_0")
+    with pytest.raises(errors.FormatImpossible, match=words) as refused:
+        formats.check(shape, asked)
+    assert [field.pointer for field in refused.value.errors] == ["/1"]
+    formats.check(replace(shape, family="llama", rotation="llama3", windowed=False), asked)

@@ -1,0 +1,83 @@
+"""A stock folder as a GGUF file, written tensor by tensor; and the weights of such a file under their stock names."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from gguf import GGMLQuantizationType, GGUFReader, GGUFWriter, LlamaFileType, quants
+from numpy.typing import NDArray
+from safetensors import safe_open
+from torch import Tensor
+from transformers import AutoConfig, AutoTokenizer, PreTrainedConfig
+
+from jobs.formats import Format
+from worker.engine import gguf_layout, gguf_precisions, gguf_tokenizers
+
+FREQUENCIES = "rope_freqs.weight"
+FILE_TYPES: dict[str, LlamaFileType] = {
+    "gguf_f16": LlamaFileType.MOSTLY_F16,
+    "gguf_q8_0": LlamaFileType.MOSTLY_Q8_0,
+    "gguf_q4_k_m": LlamaFileType.MOSTLY_Q4_K_M,
+    "gguf_q5_k_m": LlamaFileType.MOSTLY_Q5_K_M,
+    "gguf_q6_k": LlamaFileType.MOSTLY_Q6_K,
+}
+
+
+def write(folder: Path, path: Path, form: Format, *, name: str, licence: str | None) -> None:
+    """Write the model in `folder` to `path`. At most one tensor is in memory at a time.
+
+    Raises:
+        FormatImpossible: a GGUF file cannot hold it.
+    """
+    config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    writer = GGUFWriter(path, gguf_layout.architecture(config))
+    writer.add_name(name)
+    if licence is not None:
+        writer.add_license(licence)
+    writer.add_file_type(FILE_TYPES[form])
+    gguf_layout.describe(writer, config)
+    gguf_tokenizers.describe(writer, AutoTokenizer.from_pretrained(folder, trust_remote_code=False), config.vocab_size)
+    shapes = {place: tuple(tensor.shape) for place, tensor in _tensors(folder, config)}
+    kinds = {place: gguf_precisions.of(form, place, shape, config) for place, shape in shapes.items()}
+    for place, shape in shapes.items():
+        bytes_shape = quants.quant_shape_to_byte_shape(shape, kinds[place])
+        writer.add_tensor_info(place, bytes_shape, np.dtype(np.uint8), int(np.prod(bytes_shape)), kinds[place])
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_ti_data_to_file()
+    for place, tensor in _tensors(folder, config):
+        writer.write_tensor_data(gguf_precisions.rounded(tensor.float().numpy(), kinds[place]))
+    writer.close()
+
+
+def _tensors(folder: Path, config: PreTrainedConfig) -> Iterator[tuple[str, Tensor]]:
+    """By their names in the file, as llama.cpp holds them."""
+    factors = gguf_layout.rotation_factors(config)
+    if factors is not None:
+        yield FREQUENCIES, factors
+    for file in sorted(folder.glob("model*.safetensors")):
+        with safe_open(file, framework="pt") as opened:
+            for name in opened.keys():  # noqa: SIM118  # not a mapping
+                if name == "lm_head.weight" and config.tie_word_embeddings:
+                    continue
+                yield gguf_layout.place(name), gguf_layout.turned(config, name, opened.get_tensor(name))
+
+
+def weights(path: Path, config: PreTrainedConfig, names: list[str]) -> dict[str, Tensor]:
+    """What the file holds, in float32, under these names of the stock model."""
+    found = {tensor.name: tensor for tensor in GGUFReader(path).tensors}
+    state: dict[str, Tensor] = {}
+    for name in names:
+        place = gguf_layout.place(name)
+        if name == "lm_head.weight" and place not in found:
+            place = gguf_layout.place("model.embed_tokens.weight")
+        tensor = found[place]
+        values = _exact(tensor.data, tensor.tensor_type).reshape(tuple(int(size) for size in reversed(tensor.shape)))
+        state[name] = gguf_layout.turned(config, name, torch.from_numpy(values.copy()), back=True)
+    return state
+
+
+def _exact(data: NDArray[np.uint8], kind: GGMLQuantizationType) -> NDArray[np.float32]:
+    values: NDArray[np.float32] = quants.dequantize(data, kind)
+    return values
