@@ -8,7 +8,7 @@ from pydantic import SecretStr
 from sqlalchemy.orm import Session, sessionmaker
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app import callers, keys, problems
+from app import callers, hub_problems, keys, problems
 from app.callers import Caller
 from jobs import errors, logs
 from jobs.tables import DEFAULT_PROJECT
@@ -60,7 +60,10 @@ class KeyRing:
 
 
 class KeyCheck:
-    """Answers 401 to every request without a valid key, but for the health checks; tells the others who calls."""
+    """Answers 401 to every request without a valid key, and tells the others who calls.
+
+    The health checks need none, nor does what clients of the Hub may see of public models.
+    """
 
     def __init__(self, app: ASGIApp, keys: KeyRing) -> None:
         self.app = app
@@ -83,6 +86,9 @@ class KeyCheck:
 
     async def _caller(self, scope: Scope) -> Caller:
         given = [value for name, value in scope["headers"] if name == b"authorization"]
+        if not given and hub_problems.is_theirs(scope["path"]):
+            host, _ = scope.get("client") or ("nowhere", 0)
+            return callers.anonymous(host)
         if len(given) == 1:
             scheme, _, token = given[0].partition(b" ")
             if scheme.lower() == b"bearer" and (caller := await self._keys.caller(token.strip())):

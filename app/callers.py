@@ -41,6 +41,11 @@ class Caller:
         return self.project_id == DEFAULT_PROJECT and Scope.ADMIN in self.scopes
 
 
+def anonymous(host: str) -> Caller:
+    """Whoever comes without a key, from this address: public models are all that they see."""
+    return Caller("", None, f"anonymous {host}", frozenset())
+
+
 async def _caller(request: Request) -> Caller:
     caller: Caller = request.state.caller
     return caller

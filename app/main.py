@@ -27,6 +27,9 @@ from app.routes import (
     estimates,
     files,
     health,
+    hub_account,
+    hub_files,
+    hub_models,
     jobs,
     methods,
     metrics,
@@ -61,6 +64,9 @@ ROUTES = (
     webhooks,
     health,
     metrics,
+    hub_models,
+    hub_account,
+    hub_files,  # the last: it answers whatever is left below /hf
 )
 
 logger = logging.getLogger(__name__)

@@ -13,7 +13,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
-from app import allowed, pointers
+from app import allowed, hub_headers, hub_problems, pointers
 from jobs import database, errors
 from jobs.errors import FieldError, PruneryError
 
@@ -91,6 +91,8 @@ def answer(scope: Mapping[str, Any], error: PruneryError) -> JSONResponse:
             headers["Retry-After"] = "1"
         case errors.Unauthorized():
             headers["WWW-Authenticate"] = "Bearer"
+        case errors.EntryNotFound(commit=commit):
+            headers[hub_headers.COMMIT] = commit
     if error.status == 503:
         headers["Retry-After"] = str(RETRY_SECONDS)
     return _response(problem, headers)
@@ -176,5 +178,7 @@ def _request_id(scope: Mapping[str, Any]) -> str:
 
 
 def _response(problem: Problem, headers: Mapping[str, str]) -> JSONResponse:
+    if hub_problems.is_theirs(problem.instance):
+        return hub_problems.response(problem.status, problem.code, problem.detail, headers)
     content = problem.model_dump(exclude_none=True)
     return JSONResponse(content, problem.status, dict(headers), MEDIA_TYPE)

@@ -8,7 +8,7 @@ import re
 from sqlalchemy import or_, select, tuple_
 from sqlalchemy.orm import Session
 
-from jobs.errors import InvalidCursor, NotFound
+from jobs.errors import InvalidCursor, NotFound, RepositoryNotFound, RevisionNotFound
 from jobs.registry_tables import ModelRow, RefRow, RevisionFileRow, RevisionRow
 from jobs.tables import ProjectRow
 
@@ -21,7 +21,7 @@ def model(session: Session, namespace: str, name: str, *, project_id: str | None
     Args:
         project_id: Who asks; nobody in particular if None.
     Raises:
-        NotFound: there is no such model that they may read.
+        RepositoryNotFound: there is no such model that they may read.
     """
     query = (
         select(ModelRow)
@@ -31,7 +31,7 @@ def model(session: Session, namespace: str, name: str, *, project_id: str | None
     )
     row = session.scalars(query).one_or_none()
     if row is None:
-        raise NotFound(f"There is no model {namespace}/{name}.")
+        raise RepositoryNotFound(f"There is no model {namespace}/{name}.")
     return row
 
 
@@ -53,7 +53,7 @@ def resolve(session: Session, model_id: str, revision: str) -> str:
     """The commit that a branch, a tag, an alias, or a commit in full or by its first digits, stands for.
 
     Raises:
-        NotFound: none, or more than one.
+        RevisionNotFound: none, or more than one.
     """
     named = session.scalar(select(RefRow.commit).where(RefRow.model_id == model_id, RefRow.name == revision))
     if named is not None:
@@ -64,13 +64,14 @@ def resolve(session: Session, model_id: str, revision: str) -> str:
         found = session.scalars(query.limit(2)).all()
         if len(found) == 1:
             return found[0]
-    raise NotFound(f"The model has no revision {revision!r}.", hint="Name a branch, a tag, an alias or a commit.")
+    hint = "Name a branch, a tag, an alias or a commit."
+    raise RevisionNotFound(f"The model has no revision {revision!r}.", hint=hint)
 
 
 def revision(session: Session, model_id: str, name: str) -> RevisionRow:
     """
     Raises:
-        NotFound: see `resolve`.
+        RevisionNotFound: see `resolve`.
     """
     return session.get_one(RevisionRow, (model_id, resolve(session, model_id, name)))
 

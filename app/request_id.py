@@ -10,6 +10,7 @@ from app import problems
 from jobs import ids, logs, tracing
 
 HEADER = "X-Request-Id"
+THEIRS = "X-Amzn-Trace-Id"  # what clients of the Hub call it
 ACCEPTED = re.compile(r"[\w.:/+=-]{1,128}", re.ASCII)
 
 logger = logging.getLogger(__name__)
@@ -25,12 +26,13 @@ class RequestId:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        given = Headers(scope=scope).get(HEADER, "")
+        headers = Headers(scope=scope)
+        given = headers.get(HEADER) or headers.get(THEIRS, "")
         request_id = given if ACCEPTED.fullmatch(given) else ids.new("req")
         scope.setdefault("state", {})["request_id"] = request_id
         logs.note(request_id=request_id)
         # Else FastAPI is in a span of its own already.
-        tracing.go_on(Headers(scope=scope).get(tracing.TRACEPARENT))
+        tracing.go_on(headers.get(tracing.TRACEPARENT))
         started = False
 
         async def send_with_id(message: Message) -> None:

@@ -1,7 +1,8 @@
 """A job that has succeeded without an engine: its rows and its files are what a worker would have left."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from app import store
 from jobs import database
@@ -21,13 +22,13 @@ SPEC = {
 SECONDS = 600.0
 
 
-def job(settings: Settings, model: Path) -> str:
-    """The id of a job that has published every file in `model`."""
+def job(settings: Settings, model: Path, variants: Mapping[str, Path] | None = None, **spec: Any) -> str:
+    """The id of a job that has published every file in `model`, and in those of other branches; `spec` adds to SPEC."""
     engine = database.engine(settings)
     sessions = database.sessions(engine)
     with sessions.begin() as session:
         # In one transaction, so that no worker sees it before it is taken.
-        row = store.create(session, JobSpec.model_validate(SPEC), project_id=DEFAULT_PROJECT, max_attempts=1)
+        row = store.create(session, JobSpec.model_validate(SPEC | spec), project_id=DEFAULT_PROJECT, max_attempts=1)
         claim = leases.claim(session, row.id, "bench", SECONDS)
     assert claim is not None
 
@@ -35,7 +36,7 @@ def job(settings: Settings, model: Path) -> str:
         with sessions.begin() as session:
             holds.hold(session, claim.job_id, sha256s)
 
-    folders = {MAIN: model}
+    folders = {MAIN: model, **(variants or {})}
     revisions = publish(Files(settings), folders, claim, hold=hold, check=lambda: None, patience_seconds=SECONDS)
     with sessions.begin() as session:
         leases.succeed(session, claim, {}, revisions)

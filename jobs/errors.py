@@ -6,6 +6,7 @@ PruneryError
 │   ├── Unauthorized            no key, or a wrong one
 │   ├── Forbidden               the key may not do this
 │   ├── NotFound                no such job, file or artifact in the caller's project
+│   │   └── RepositoryNotFound, RevisionNotFound, EntryNotFound   of models
 │   ├── NameTaken, KeyNotValid, ProjectNotEmpty
 │   ├── InvalidCursor           a list cursor that is not ours
 │   ├── QuotaExceeded           the project has all that it may have
@@ -44,6 +45,7 @@ the same request may succeed later.
 from jobs.fields import FieldError as FieldError  # named from here by those who raise
 from jobs.refusals import AddressRefused as AddressRefused
 from jobs.refusals import BodyTooLarge as BodyTooLarge
+from jobs.refusals import EntryNotFound as EntryNotFound
 from jobs.refusals import FileInUse as FileInUse
 from jobs.refusals import Forbidden as Forbidden
 from jobs.refusals import IdempotencyKeyReused as IdempotencyKeyReused
@@ -57,8 +59,10 @@ from jobs.refusals import PruneryError as PruneryError
 from jobs.refusals import QuotaExceeded as QuotaExceeded
 from jobs.refusals import RangeNotSatisfiable as RangeNotSatisfiable
 from jobs.refusals import RateLimited as RateLimited
+from jobs.refusals import RepositoryNotFound as RepositoryNotFound
 from jobs.refusals import RequestInFlight as RequestInFlight
 from jobs.refusals import RequestRefused as RequestRefused
+from jobs.refusals import RevisionNotFound as RevisionNotFound
 from jobs.refusals import StateConflict as StateConflict
 from jobs.refusals import TooManyEndpoints as TooManyEndpoints
 from jobs.refusals import Unauthorized as Unauthorized

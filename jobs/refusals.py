@@ -63,6 +63,28 @@ class NotFound(RequestRefused):
     title = "Not found"
 
 
+class RepositoryNotFound(NotFound):
+    """There is no such model, or the caller may not see it."""
+
+    code = "repository_not_found"
+
+
+class RevisionNotFound(NotFound):
+    """No branch, tag, alias or commit of the model has this name."""
+
+    code = "revision_not_found"
+
+
+class EntryNotFound(NotFound):
+    """The revision has no such file or folder."""
+
+    code = "entry_not_found"
+
+    def __init__(self, detail: str, *, commit: str) -> None:
+        super().__init__(detail)
+        self.commit = commit
+
+
 class NameTaken(RequestRefused):
     """Something else has this name."""
 
