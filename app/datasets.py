@@ -4,11 +4,16 @@ import stat
 from pathlib import PurePath
 from typing import assert_never
 
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
 from app import hub, local_paths, storage_places, store, texts
 from app.deps import Door
 from app.pointers import at
 from jobs import errors
 from jobs.sources import DataSource, FileData, HubData, LocalData, S3Data
+from jobs.specs import JobSpec
+from jobs.tables import FileRow
 
 
 def check(source: DataSource, door: Door, project_id: str, *, window: int) -> None:
@@ -42,14 +47,32 @@ def check(source: DataSource, door: Door, project_id: str, *, window: int) -> No
         )
 
 
+def hold(session: Session, spec: JobSpec, project_id: str) -> None:
+    """Keep the uploaded files that a job names from being removed until this transaction has ended.
+
+    Raises:
+        DatasetNotFound: one was removed since it was looked at.
+    """
+    named = {source.id: place for place, source in spec.texts.items() if isinstance(source, FileData)}
+    if not named:
+        return
+    query = select(FileRow.id).where(FileRow.id.in_(named), FileRow.project_id == project_id).order_by(FileRow.id)
+    there = set(session.scalars(query.with_for_update(read=True, key_share=True)))
+    for id in named.keys() - there:
+        with at(f"{named[id]}/id"):
+            raise _not_uploaded(id)
+
+
+def _not_uploaded(id: str) -> errors.DatasetNotFound:
+    return errors.DatasetNotFound(f"There is no uploaded file {id!r}.", hint="Upload one with POST /v1/files.")
+
+
 def _uploaded(id: str, door: Door, project_id: str) -> tuple[str, int]:
     with door.sessions() as session:
         try:
             row = store.file(session, id, project_id=project_id)
         except errors.NotFound as error:
-            raise errors.DatasetNotFound(
-                f"There is no uploaded file {id!r}.", hint="Upload one with POST /v1/files."
-            ) from error
+            raise _not_uploaded(id) from error
     return row.name, row.bytes
 
 

@@ -37,6 +37,7 @@ EXAMPLES: dict[str, Any] = {
 
 
 PATCHES: dict[str, Any] = {
+    "sooner": {"summary": "Before others that wait", "value": {"priority": "high"}},
     "renamed": {"summary": "Another name", "value": {"name": "llama-1b-a20-final"}},
     "tagged": {
         "summary": "One entry of metadata more, one less",

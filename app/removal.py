@@ -6,8 +6,8 @@ The rows go at once, and with them every way to the bytes; those are collected l
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from app import store
-from jobs import references, states
+from app import store, verbs
+from jobs import references
 from jobs.errors import FileInUse, NotFound, StateConflict
 from jobs.states import FINAL, Status
 from jobs.tables import FileRow, JobRow
@@ -28,8 +28,8 @@ def remove_job(session: Session, job_id: str, *, project_id: str) -> JobRow:
         raise NotFound(f"There is no job {job_id!r}.")
     status = Status(row.status)
     if status not in FINAL:
-        allowed = states.allowed(status, begun=row.attempt > 0)
-        raise StateConflict(f"Job {job_id} is {status}; only a job that has ended can be deleted.", allowed=allowed)
+        detail = f"Job {job_id} is {status}; only a job that has ended can be deleted."
+        raise StateConflict(detail, allowed=verbs.possible(row))
     session.delete(row)
     return row
 

@@ -6,10 +6,11 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from app.verbs import possible
 from jobs.outline import Plan
 from jobs.registry_tables import RevisionFileRow
 from jobs.specs import PRIORITIES, Priority
-from jobs.states import Status, Verb, allowed
+from jobs.states import Status, Verb
 from jobs.tables import AttemptRow, CheckpointRow, EventRow, FileRow, JobRow
 
 JOBS = "/v1/compression/jobs"
@@ -96,7 +97,7 @@ class Job(BaseModel):
             status=Status(row.status),
             phase=row.phase,
             reason=row.reason,
-            allowed=list(allowed(Status(row.status), begun=row.attempt > 0)),
+            allowed=list(possible(row)),
             priority=next(name for name, value in PRIORITIES.items() if value == row.priority),
             progress=progress,
             attempt=row.attempt,

@@ -12,7 +12,7 @@ from jobs.errors import InvalidSpec, NotFound, StateConflict
 from jobs.overrides import Overrides, overridden
 from jobs.sources import Spec
 from jobs.specs import JobSpec
-from jobs.states import VERBS, Status, Verb, allowed
+from jobs.states import FINAL, VERBS, Status, Verb, allowed
 from jobs.tables import JobRow, Json
 
 REASON = "user_requested"
@@ -61,12 +61,15 @@ def act(
     target = VERBS[verb].get(status)
     if verb is Verb.RETRY and _begins_anew(row):
         return row
-    possible = allowed(status, begun=row.attempt > 0)
-    if target is None or verb not in possible:
+    if target is None or verb not in possible(row):
         hint = "" if row.attempt else " and has not begun"
-        raise StateConflict(f"Job {job_id} is {status}{hint}: {verb} is not possible.", allowed=possible)
+        if verb is Verb.RESUME and status in FINAL:
+            hint = " and has no checkpoint to go on from"
+        raise StateConflict(f"Job {job_id} is {status}{hint}: {verb} is not possible.", allowed=possible(row))
     values = _values(row, verb, request, max_attempts=max_attempts)
     data: Json = {"reason": REASON, **({"message": request.reason} if request.reason else {})}
+    if verb is Verb.RESUME:
+        data["begins_anew"] = not row.resumable
     if target is not status:
         moved = transitions.move(session, job_id, target, data={**data, "verb": str(verb)}, **values)
     elif verb is Verb.FINISH and row.finish_requested_at is None:
@@ -77,6 +80,11 @@ def act(
         return row
     assert moved is not None, "the row is locked, so its status cannot have changed"
     return moved
+
+
+def possible(row: JobRow) -> tuple[Verb, ...]:
+    """What may be asked of a job as it stands."""
+    return allowed(Status(row.status), begun=row.attempt > 0, resumable=row.resumable)
 
 
 def _begins_anew(row: JobRow) -> bool:
@@ -101,7 +109,8 @@ def _values(row: JobRow, verb: Verb, request: Request, *, max_attempts: int) -> 
             if row.status != Status.PAUSED:
                 values |= {"max_attempts": row.attempt + max_attempts, "free_attempts": 0}
     if verb is Verb.RETRY:
-        values |= {"first_attempt": row.attempt + 1, "overrides": {}, "progress": None, "progress_at": None}
+        values |= {"first_attempt": row.attempt + 1, "resumable": False, "overrides": {}}
+        values |= {"progress": None, "progress_at": None}
     if isinstance(request, ResumeRequest):
         values["overrides"] = _overrides(row, request.overrides)
     return values

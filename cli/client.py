@@ -120,6 +120,9 @@ class Client:
     def act(self, job_id: str, verb: Verb, body: Mapping[str, Any]) -> Job:
         return self.call(Job, "POST", f"{_job(job_id)}/{verb}", json=body)
 
+    def change(self, job_id: str, patch: Mapping[str, Any]) -> Job:
+        return self.call(Job, "PATCH", _job(job_id), json=patch)
+
     def events(self, job_id: str, *, after: int = 0, page_size: int = 100) -> Iterator[Event]:
         """What has happened since event `after`, up to now."""
         while True:

@@ -26,6 +26,7 @@ COMMANDS = {
     "resume": Lazy("cli.verbs:resume", "Let a paused or failed job go on from its checkpoint."),
     "finish": Lazy("cli.verbs:finish", "Have a job publish what it has come to."),
     "retry": Lazy("cli.verbs:retry", "Let a job that ended begin anew."),
+    "edit": Lazy("cli.edit:edit", "Give a job another name, priority or metadata."),
     "download": Lazy("cli.download:download", "Fetch the model that a job made."),
     "models": Lazy("cli.models:models", "Manage models: versions, aliases, deprecation, deletion."),
     "doctor": Lazy("cli.doctor:doctor", "Say what is wrong with a service, and what to do."),

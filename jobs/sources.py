@@ -1,14 +1,33 @@
 """Where a model or a text comes from."""
 
-from typing import Annotated, Literal, assert_never
+from typing import Annotated, Any, Literal, assert_never
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler
+from pydantic_core import CoreSchema
+
+
+def _take_only_their_own(node: Any) -> None:
+    """Numbers and booleans are not made of each other, nor of texts. Lists and dates stay as JSON has them."""
+    if isinstance(node, dict):
+        if node.get("type") in ("int", "float", "bool"):
+            node["strict"] = True
+        for part in node.values():
+            _take_only_their_own(part)
+    elif isinstance(node, list):
+        for part in node:
+            _take_only_their_own(part)
 
 
 class Spec(BaseModel):
-    """Frozen, and strict about its keys: a misspelt option must not be ignored."""
+    """Frozen, and strict about its keys: a misspelt option must not be ignored, nor `false` be taken for 0."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: type[BaseModel], handler: GetCoreSchemaHandler) -> CoreSchema:
+        schema = handler(source)
+        _take_only_their_own(schema)
+        return schema
 
 
 Text = Annotated[str, Field(min_length=1, max_length=1024)]

@@ -77,9 +77,15 @@ VERBS: dict[Verb, dict[Status, Status]] = {
 """Where each verb takes a job from where it stands; to where it stands already if that is what was asked for."""
 
 
-def allowed(status: Status, *, begun: bool) -> tuple[Verb, ...]:
-    """What may be asked of a job that stands so; before its first attempt there is nothing to publish."""
-    return tuple(verb for verb, moves in VERBS.items() if status in moves and (begun or verb is not Verb.FINISH))
+def allowed(status: Status, *, begun: bool, resumable: bool) -> tuple[Verb, ...]:
+    """What may be asked of a job that stands so.
+
+    Before its first attempt there is nothing to publish, and one that has ended goes on only from a checkpoint.
+    """
+    impossible = {Verb.FINISH} if not begun else set()
+    if status in FINAL and not resumable:
+        impossible |= {Verb.RESUME}
+    return tuple(verb for verb, moves in VERBS.items() if status in moves and verb not in impossible)
 
 
 PHASES = (

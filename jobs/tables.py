@@ -99,6 +99,7 @@ class JobRow(Table):
 
     attempt: Mapped[int] = mapped_column(server_default="0")
     first_attempt: Mapped[int] = mapped_column(server_default="1")  # checkpoints of earlier ones were given up
+    resumable: Mapped[bool] = mapped_column(server_default="false")  # there is a checkpoint to go on from
     max_attempts: Mapped[int]
     free_attempts: Mapped[int] = mapped_column(server_default="0")  # those that ended through no fault of the job
     lease_token: Mapped[UUID | None]

@@ -28,7 +28,6 @@ import boto3
 import psycopg
 import pytest
 import redis
-from cryptography.fernet import Fernet
 from psycopg import sql
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session, sessionmaker
@@ -133,7 +132,6 @@ def stack(tmp_path_factory: pytest.TempPathFactory, collector: Collector) -> Ite
         "PRUNERY_WEBHOOK_HTTP": "true",
         "PRUNERY_WEBHOOK_PORTS": "[]",
         "PRUNERY_WEBHOOK_NETWORKS": json.dumps(["127.0.0.0/8"]),
-        "PRUNERY_ENCRYPTION_KEYS": json.dumps([Fernet.generate_key().decode()]),
         "OTEL_EXPORTER_OTLP_ENDPOINT": collector.url,
         "OTEL_BSP_SCHEDULE_DELAY": "500",
     }

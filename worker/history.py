@@ -79,8 +79,9 @@ def _files(session: Session, days: float, *, dry: bool) -> int:
     query = select(FileRow.id).where(FileRow.created_at < since, ~used.exists())
     if dry:
         return _count(session, query)
-    locked = query.limit(BATCH).with_for_update(skip_locked=True)
-    return _affected(session.execute(delete(FileRow).where(FileRow.id.in_(session.scalars(locked).all()))))
+    locked = session.scalars(query.limit(BATCH).with_for_update(skip_locked=True)).all()
+    # Asked again under the lock: a job that was sent meanwhile is seen only by a statement that begins after it.
+    return _affected(session.execute(delete(FileRow).where(FileRow.id.in_(locked), ~used.exists())))
 
 
 def _checkpoints(session: Session, days: float, *, dry: bool) -> int:
@@ -94,6 +95,8 @@ def _checkpoints(session: Session, days: float, *, dry: bool) -> int:
         return _count(session, query)
     # With the job's lock: nobody resumes it at this moment.
     locked = session.execute(query.limit(BATCH).with_for_update(of=JobRow, skip_locked=True)).all()
+    jobs = {job_id for job_id, _ in locked}
+    session.execute(update(JobRow).where(JobRow.id.in_(jobs)).values(resumable=False, version=JobRow.version + 1))
     key = tuple_(CheckpointRow.job_id, CheckpointRow.number)
     return _affected(session.execute(update(CheckpointRow).where(key.in_(locked)).values(deleted_at=func.now())))
 

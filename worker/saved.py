@@ -52,7 +52,8 @@ def record(session: Session, claim: Claim, stored: Stored, *, resumed_from: int 
         "sparsity": stored.sparsity,
         "perplexity": stored.perplexity,
     }
-    if transitions.change(session, claim.job_id, *leases.held(claim), events=[("checkpoint_saved", data)]) is None:
+    events: list[transitions.Event] = [("checkpoint_saved", data)]
+    if transitions.change(session, claim.job_id, *leases.held(claim), events=events, resumable=True) is None:
         return None
     row = CheckpointRow(
         job_id=claim.job_id,

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from fastapi.responses import JSONResponse
 from sqlalchemy.orm import Session
 
-from app import changing, estimates, intake, listing, problems, quotas, ranges, store, waiting
+from app import changing, datasets, estimates, intake, listing, problems, quotas, ranges, store, waiting
 from app.audit import AuditDep
 from app.callers import JobReader, JobWriter
 from app.changes import Mark
@@ -71,6 +71,7 @@ def create_job(
 
         def create(session: Session) -> JobRow:
             quotas.require_submission(session, caller.project_id, door.settings)
+            datasets.hold(session, spec, caller.project_id)
             made = store.create(
                 session,
                 spec,
@@ -170,7 +171,7 @@ def _headers(row: JobRow) -> dict[str, str]:
     return {"ETag": etag(row), **again}
 
 
-@router.patch("/{job_id}", dependencies=[JSON_ONLY], responses=problems.responses(400, 404, 412, 413, 415, 422))
+@router.patch("/{job_id}", dependencies=[JSON_ONLY], responses=problems.responses(400, 404, 409, 412, 413, 415, 422))
 def change_job(
     job_id: str,
     patch: PatchBody,
@@ -180,11 +181,11 @@ def change_job(
     response: Response,
     if_match: Annotated[str | None, Header(description="Only if the job is still at this ETag.")] = None,
 ) -> Job:
-    """Give a job another name or other metadata, whatever its status, by a JSON Merge Patch."""
+    """Give a job another name or other metadata, or while it waits another priority, by a JSON Merge Patch."""
     intake.refuse_nul(patch.model_dump())
     with door.sessions.begin() as session:
         row = changing.apply(session, job_id, patch, project_id=caller.project_id, if_match=if_match)
-        audit.record(session, "job.change", job_id)
+        audit.record(session, "job.change", job_id, **patch.model_dump(mode="json", exclude_unset=True))
     response.headers["ETag"] = etag(row)
     return Job.of(row)
 

@@ -1,5 +1,6 @@
 """The passwords of a local stack: made up once, kept in the data folder for its owner alone."""
 
+import base64
 import os
 import secrets
 from pathlib import Path
@@ -25,21 +26,23 @@ class Credentials(BaseModel):
     s3_access_key: str = Field(default_factory=lambda: secrets.token_hex(10).upper())
     s3_secret_key: str = Field(default_factory=_secret)
     seaweed_signing_key: str = Field(default_factory=_secret)
+    encryption_key: str = Field(default_factory=lambda: base64.urlsafe_b64encode(secrets.token_bytes(32)).decode())
 
     @classmethod
     def keep_in(cls, path: Path) -> Self:
         """The secrets of this file, which is written first if there is none."""
         try:
-            return cls.model_validate_json(path.read_bytes())
+            kept = cls.model_validate_json(path.read_bytes())
         except FileNotFoundError:
-            made = cls()
-            write_private(path, made.model_dump_json(indent=2))
-            return made
+            kept = cls()
         except ValidationError as error:
             raise FolderUnusable(
                 f"{path} does not hold the secrets of a stack ({error.error_count()} errors).",
                 hint="Restore it, or move the data folder away to begin with an empty one.",
             ) from error
+        if kept.model_fields_set != set(cls.model_fields):  # an older stack had fewer of them
+            write_private(path, kept.model_dump_json(indent=2))
+        return kept
 
 
 def write_private(path: Path, text: str) -> None:

@@ -1,5 +1,7 @@
 """The three servers of others: database, broker and object store, started together and ended together."""
 
+import json
+import os
 import time
 from pathlib import Path
 from types import TracebackType
@@ -105,6 +107,7 @@ class Servers:
             "PRUNERY_S3_ACCESS_KEY": self.credentials.s3_access_key,
             "PRUNERY_S3_SECRET_KEY": self.credentials.s3_secret_key,
             "PRUNERY_API_KEY": self.credentials.api_key,
+            "PRUNERY_ENCRYPTION_KEYS": json.dumps([*_keys_of_the_user(), self.credentials.encryption_key]),
             "PRUNERY_WORK_DIR": str(self.folder.work),
         }
 
@@ -126,6 +129,12 @@ class Servers:
                 if process.running or not port_was_taken(failure) or attempt == _PORT_TRIES:
                     raise
             self._spawn(server, remembered=False)
+
+
+def _keys_of_the_user() -> list[str]:
+    """Those that the environment of this command names go before that of the folder."""
+    keys: list[str] = json.loads(os.environ.get("PRUNERY_ENCRYPTION_KEYS", "[]"))
+    return keys
 
 
 def port_was_taken(failure: PartFailed) -> bool:

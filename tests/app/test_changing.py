@@ -6,9 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy.orm import Session, sessionmaker
 from starlette.testclient import TestClient
 
 from tests.app.conftest import job, write_model
+from tests.app.tenants import LOG
+from worker import leases
 
 JOBS = "/v1/compression/jobs"
 ESTIMATES = "/v1/compression/estimates"
@@ -42,6 +45,26 @@ def test_what_is_named_changes_and_the_rest_stays(client: TestClient, sound: dic
         ("updated", {"name": None, "metadata": {}}),
     ]
     assert client.get(JOBS, params={"metadata[c]": "3"}).json()["data"] == []
+
+
+def test_a_job_that_waits_is_given_another_priority_and_one_at_work_is_not(
+    client: TestClient, sound: dict[str, Any], sessions: sessionmaker[Session]
+) -> None:
+    made = client.post(JOBS, json=sound).json()
+    url = made["urls"]["self"]
+    changed = client.patch(url, json={"priority": "high"}).json()
+    assert (changed["priority"], changed["version"]) == ("high", made["version"] + 1)
+    assert client.get(made["urls"]["events"]).json()["data"][-1]["data"] == {"priority": "high"}
+    entry = client.get(LOG).json()["data"][0]
+    assert (entry["action"], entry["data"]) == ("job.change", {"priority": "high"})
+    client.post(made["urls"]["pause"])
+    assert client.patch(url, json={"priority": None}).json()["priority"] == "normal"
+    client.post(made["urls"]["resume"])
+    with sessions.begin() as session:
+        assert leases.claim(session, made["id"], "worker", 60)
+    refused = client.patch(url, json={"priority": "low"})
+    assert (refused.status_code, refused.json()["code"]) == (409, "invalid_state_transition")
+    assert client.patch(url, json={"priority": "normal", "name": "other"}).status_code == 200
 
 
 def test_a_patch_that_changes_nothing_makes_no_version(client: TestClient, sound: dict[str, Any]) -> None:

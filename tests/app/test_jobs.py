@@ -110,7 +110,7 @@ def test_a_failed_job_tells_why_and_cannot_be_cancelled(
     refused = client.post(made["urls"]["cancel"])
     assert refused.status_code == 409
     assert refused.json()["code"] == "invalid_state_transition"
-    assert refused.json()["allowed"] == ["resume", "retry"]
+    assert refused.json()["allowed"] == ["retry"]
 
 
 def test_a_reason_that_cannot_be_stored_is_refused_and_changes_nothing(

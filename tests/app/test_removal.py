@@ -1,15 +1,19 @@
 """Jobs and files that are removed."""
 
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session, sessionmaker
 from starlette.testclient import TestClient
 
+from app import datasets, store
+from jobs.errors import DatasetNotFound
 from jobs.registry_tables import RevisionFileRow
-from jobs.tables import EventRow
+from jobs.specs import JobSpec
+from jobs.tables import DEFAULT_PROJECT, EventRow, FileRow, JobRow
 from tests import revisions
 from tests.app.conftest import job, write_model
 from tests.app.tenants import LOG, make_key, make_project
@@ -66,6 +70,26 @@ def test_a_file_stays_for_as_long_as_a_job_may_read_it(client: TestClient, job_i
     assert client.delete(f"{FILES}/{file_id}").status_code == 204
     assert client.get(f"{FILES}/{file_id}").status_code == 404
     assert client.delete(f"{FILES}/{file_id}").status_code == 404
+
+
+def test_a_file_of_a_job_that_is_just_being_sent_is_not_removed(
+    client: TestClient, roots: Path, file_id: str, sessions: sessionmaker[Session]
+) -> None:
+    write_model(roots / "llama")
+    asked = job({"source": "local", "path": str(roots / "llama")}, {"source": "file", "id": file_id})
+    spec = JobSpec.model_validate(asked)
+    with ThreadPoolExecutor() as pool:
+        with sessions.begin() as session:
+            datasets.hold(session, spec, DEFAULT_PROJECT)
+            removal = pool.submit(client.delete, f"{FILES}/{file_id}")
+            assert wait([removal], timeout=0.5).not_done
+            store.create(session, spec, project_id=DEFAULT_PROJECT, max_attempts=1)
+        assert (removal.result().status_code, removal.result().json()["code"]) == (409, "file_in_use")
+    with sessions.begin() as session:
+        session.execute(delete(JobRow))
+        session.execute(delete(FileRow))
+    with sessions.begin() as session, pytest.raises(DatasetNotFound, match=file_id):
+        datasets.hold(session, spec, DEFAULT_PROJECT)
 
 
 def test_a_file_to_evaluate_on_is_in_use_too(client: TestClient, roots: Path, file_id: str) -> None:

@@ -11,7 +11,8 @@ from jobs.overrides import Overrides
 from jobs.specs import JobSpec
 from jobs.states import FINAL, LEASED, MOVES, VERBS, Status, Verb, allowed
 from jobs.tables import DEFAULT_PROJECT, JobRow
-from worker import leases
+from worker import leases, saved
+from worker.depot import Stored
 from worker.leases import Claim
 
 Sessions = sessionmaker[Session]
@@ -73,10 +74,12 @@ def test_each_verb_moves_a_job_as_the_table_says_or_is_refused_with_what_is_allo
     target = VERBS[verb].get(status)
     if verb is Verb.RETRY and status in (Status.QUEUED, Status.RUNNING):
         target = status  # its first attempt is one that begins anew
+    if verb is Verb.RESUME and status in FINAL:
+        target = None  # there is no checkpoint
     if target is None or (verb is Verb.FINISH and before.attempt == 0):
         with pytest.raises(StateConflict) as caught:
             act(sessions, job_id, verb)
-        assert caught.value.allowed == allowed(status, begun=before.attempt > 0)
+        assert caught.value.allowed == allowed(status, begun=before.attempt > 0, resumable=False)
         with sessions.begin() as session:
             assert store.get(session, job_id, project_id=DEFAULT_PROJECT).version == before.version
         return
@@ -130,9 +133,15 @@ def test_a_paused_job_goes_on_with_as_many_attempts_as_it_had(sessions: Sessions
     assert all(row.ended_at is not None and row.ended_at >= row.started_at for row in attempts)
 
 
-def test_a_failed_job_goes_on_or_begins_anew(sessions: Sessions, job_id: str) -> None:
-    brought_to(sessions, job_id, Status.FAILED)
+def test_a_failed_job_goes_on_from_a_checkpoint_or_begins_anew(sessions: Sessions, job_id: str) -> None:
+    first = claimed(sessions, job_id)
+    with sessions.begin() as session:
+        saved.record(session, first, Stored("key", "0" * 64, {}, 5, "pruning", 0.1, 20.0), resumed_from=None)
+        assert leases.fail(session, first, {"code": "nan_loss"}, "nan_loss")
     resumed = act(sessions, job_id, Verb.RESUME)
+    with sessions.begin() as session:
+        (*_, told) = store.events(session, job_id, project_id=DEFAULT_PROJECT, after=0, limit=9)
+    assert (told.type, told.data["verb"], told.data["begins_anew"]) == ("queued", "resume", False)
     assert (resumed.status, resumed.error, resumed.finished_at) == ("queued", None, None)
     assert (resumed.first_attempt, resumed.max_attempts) == (1, 4)
     claim = claimed(sessions, job_id)
@@ -140,7 +149,13 @@ def test_a_failed_job_goes_on_or_begins_anew(sessions: Sessions, job_id: str) ->
         assert leases.fail(session, claim, {"code": "nan_loss"}, "nan_loss")
     anew = act(sessions, job_id, Verb.RETRY)
     assert (anew.first_attempt, anew.max_attempts, anew.overrides) == (3, 5, {})
-    assert claimed(sessions, job_id).attempt == 3
+    claim = claimed(sessions, job_id)
+    assert claim.attempt == 3
+    with sessions.begin() as session:
+        assert leases.fail(session, claim, {"code": "nan_loss"}, "nan_loss")
+    with pytest.raises(StateConflict, match="no checkpoint to go on from") as caught:
+        act(sessions, job_id, Verb.RESUME)
+    assert caught.value.allowed == (Verb.RETRY,)
 
 
 def test_overrides_reach_the_next_attempt_and_impossible_ones_are_refused(sessions: Sessions, job_id: str) -> None:

@@ -40,7 +40,7 @@ def sound(client: TestClient, roots: Path) -> dict[str, Any]:
 
 
 def test_a_job_can_name_whom_to_tell_of_itself_and_shows_it_to_nobody(
-    client: TestClient, sound: dict[str, Any], sessions: Sessions
+    client: TestClient, sound: dict[str, Any], sessions: Sessions, settings: Settings
 ) -> None:
     webhook = {"url": "https://example.com/hook", "events": ["*.queued", "*.cancelled"], "secret": SECRET}
     made = client.post(JOBS, json={**sound, "webhook": webhook})
@@ -52,7 +52,8 @@ def test_a_job_can_name_whom_to_tell_of_itself_and_shows_it_to_nobody(
     with sessions() as session:
         (endpoint,) = session.scalars(select(WebhookEndpointRow))
         told = list(session.scalars(select(WebhookDeliveryRow).order_by(WebhookDeliveryRow.id)))
-    assert (endpoint.job_id, endpoint.url, endpoint.secret) == (made.json()["id"], webhook["url"], SECRET)
+    secret = Seal(settings.encryption_keys).opened(endpoint.secret)
+    assert (endpoint.job_id, endpoint.url, secret) == (made.json()["id"], webhook["url"], SECRET)
     assert [row.type for row in told] == ["compression.job.queued", "compression.job.cancelled"]
     assert {json.loads(row.body)["data"]["id"] for row in told} == {made.json()["id"]}
 
@@ -125,7 +126,9 @@ def test_a_secret_is_encrypted_where_there_is_a_key(door_settings: Settings, ses
     assert Seal([key]).opened(stored) == secret
 
 
-def test_a_secret_is_replaced_while_the_old_one_still_signs(client: TestClient, sessions: Sessions) -> None:
+def test_a_secret_is_replaced_while_the_old_one_still_signs(
+    client: TestClient, sessions: Sessions, settings: Settings
+) -> None:
     made = endpoint(client, secret=SECRET)
     assert made["secret"] == SECRET
     place = f"{ENDPOINTS}/{made['id']}"
@@ -135,7 +138,8 @@ def test_a_secret_is_replaced_while_the_old_one_still_signs(client: TestClient, 
     assert client.post(f"{place}/rotate_secret").json()["secret"] not in (SECRET, rotated["secret"])
     with sessions() as session:
         row = session.get_one(WebhookEndpointRow, made["id"])
-    assert row.old_secret == rotated["secret"]
+    assert row.old_secret is not None
+    assert Seal(settings.encryption_keys).opened(row.old_secret) == rotated["secret"]
     assert client.post(f"{place}/rotate_secret", json={"overlap_seconds": 10**9}).status_code == 422
 
 

@@ -127,6 +127,9 @@ def test_a_job_is_paused_resumed_finished_and_begun_anew(service: Service) -> No
     assert "is paused" in run("pause", job_id, "--reason", "lunch").output
     assert run("status", job_id).exit_code == 0
     assert "paused" in run("list").output
+    assert "is changed" in run("edit", job_id, "--priority", "high", "--set", "team=nlp").output
+    assert json.loads(run("status", job_id, "--json").output)["priority"] == "high"
+    assert run("edit", running, "--priority", "low").exit_code == 2
     assert "waits for a worker" in run("resume", job_id, "--micro-batch-size", "2").output
     assert json.loads(run("status", job_id, "--json").output)["overrides"] == {"micro_batch_size": 2}
     assert run("finish", job_id).exit_code == 2

@@ -54,6 +54,22 @@ def test_a_spec_survives_being_stored() -> None:
     assert JobSpec.model_validate(spec.model_dump(mode="json")) == spec
 
 
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        ("seed", False),
+        ("seed", "7"),
+        ("method.ratio", True),
+        ("method.train.steps", True),
+        ("method.train.micro_batch_size", True),
+        ("method.train.gradient_checkpointing", 1),
+        ("method.train.gradient_checkpointing", "yes"),
+    ],
+)
+def test_nothing_stands_for_a_value_of_another_type(place: str, value: Any) -> None:
+    assert refused(place, value)
+
+
 @pytest.mark.parametrize("section", SECTIONS)
 def test_a_misspelt_key_is_refused_at_every_depth(section: str) -> None:
     with pytest.raises(ValidationError, match="extra_forbidden"):

