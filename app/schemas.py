@@ -44,6 +44,9 @@ class Urls(BaseModel):
     attempts: str
     checkpoints: str
     waiting: str
+    recipe: str
+    report: str
+    layers: str
     cancel: str
     pause: str
     resume: str
