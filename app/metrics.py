@@ -110,7 +110,8 @@ GAUGES: tuple[tuple[str, str, tuple[str, ...], str], ...] = (
         "Workers that were seen within a minute.",
         ("class", "state"),
         """
-        SELECT coalesce(gpu_class, 'any'), CASE WHEN job_id IS NULL THEN 'idle' ELSE 'busy' END, count(*)
+        SELECT coalesce(gpu_class, 'any'),
+               CASE WHEN fault IS NOT NULL THEN 'faulty' WHEN job_id IS NULL THEN 'idle' ELSE 'busy' END, count(*)
         FROM workers WHERE seen_at > now() - interval '1 minute' GROUP BY 1, 2
         """,
     ),
@@ -140,7 +141,7 @@ GAUGES: tuple[tuple[str, str, tuple[str, ...], str], ...] = (
 ZEROS: dict[str, dict[tuple[str, ...], float]] = {
     "compression_jobs": {(str(status),): 0.0 for status in Status},
     "compression_queue_depth": {("any",): 0.0},
-    "compression_workers": {("any", "idle"): 0.0, ("any", "busy"): 0.0},
+    "compression_workers": {("any", "idle"): 0.0, ("any", "busy"): 0.0, ("any", "faulty"): 0.0},
 }
 
 

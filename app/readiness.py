@@ -31,7 +31,12 @@ SEEN = {
 
 AGES = """
 SELECT labels::json ->> 'part', extract(epoch FROM now()) - value FROM meters WHERE name = :seen
-UNION ALL SELECT 'workers', extract(epoch FROM now() - max(seen_at)) FROM workers HAVING count(*) > 0
+UNION ALL SELECT 'workers', extract(epoch FROM now() - max(seen_at)) FROM workers
+WHERE fault IS NULL HAVING count(*) > 0
+"""
+FAULTY = """
+SELECT string_agg(DISTINCT host, ', ') FROM workers
+WHERE fault IS NOT NULL AND seen_at > now() - make_interval(secs => :silent)
 """
 
 logger = logging.getLogger(__name__)
@@ -100,10 +105,14 @@ class Readiness:
         try:
             with self._engine.connect() as connection:
                 ages = {part: float(age) for part, age in connection.execute(text(AGES), {"seen": meters.SEEN})}
+                faulty = connection.scalar(text(FAULTY), {"silent": SILENT_SECONDS})
         except SQLAlchemyError as error:
             logger.warning("the database does not answer: %s", error)
             return {"database": "it does not answer"}
-        return {part: _quiet(ages.get(part), what) for part, what in SEEN.items() if _is_old(ages.get(part))}
+        words = {part: _quiet(ages.get(part), what) for part, what in SEEN.items() if _is_old(ages.get(part))}
+        if faulty:
+            words["accelerators"] = f"a GPU has failed on {faulty}; the workers there take no jobs until started again"
+        return words
 
     def _storage(self) -> Mapping[str, str]:
         try:

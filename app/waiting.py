@@ -47,7 +47,7 @@ def _reason(session: Session, row: JobRow, settings: Settings) -> tuple[Reason, 
     if row.not_before is not None and session.scalar(select(func.now() < row.not_before)):
         return "not_before", f"It rests until {row.not_before:%Y-%m-%d %H:%M:%S} UTC, since it failed for a while."
     alive = func.now() - func.make_interval(0, 0, 0, 0, 0, 0, BEATS_MISSED * settings.heartbeat_seconds)
-    workers = list(session.scalars(select(WorkerRow).where(WorkerRow.seen_at > alive)))
+    workers = list(session.scalars(select(WorkerRow).where(WorkerRow.seen_at > alive, WorkerRow.fault.is_(None))))
     if not workers:
         return "no_worker", "No worker is there."
     if row.gpu_class is not None:

@@ -33,6 +33,7 @@ PruneryError
     ├── CheckpointMismatch      the checkpoint to go on from is another job's
     ├── VerificationFailed      the exported model is not the trained one
     ├── OutOfDisk, OutOfGpuMemory, OutOfHostMemory
+    ├── GpuFault                the accelerator has failed; its worker takes no further job
     ├── StorageUnavailable      object storage or database; may be retried
     ├── DeadlineExceeded, MaxRuntimeExceeded
     ├── WorkerLost, Stalled, EngineCrashed, EngineKilled   nobody tells why: worker or engine are gone, or silent
@@ -71,6 +72,7 @@ from jobs.run_errors import CheckpointMismatch as CheckpointMismatch
 from jobs.run_errors import DeadlineExceeded as DeadlineExceeded
 from jobs.run_errors import EngineCrashed as EngineCrashed
 from jobs.run_errors import EngineKilled as EngineKilled
+from jobs.run_errors import GpuFault as GpuFault
 from jobs.run_errors import LossNotFinite as LossNotFinite
 from jobs.run_errors import MaxRuntimeExceeded as MaxRuntimeExceeded
 from jobs.run_errors import OutOfDisk as OutOfDisk

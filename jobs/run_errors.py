@@ -48,6 +48,13 @@ class OutOfGpuMemory(RunError):
     code = "out_of_gpu_memory"
 
 
+class GpuFault(RunError):
+    """The accelerator itself has failed: it says so, by its memory's error correction or by the driver."""
+
+    code = "gpu_fault"
+    retryable = True
+
+
 class OutOfHostMemory(RunError):
     """The machine's own memory is full."""
 

@@ -193,6 +193,7 @@ class WorkerRow(Table):
     memory_bytes: Mapped[int] = mapped_column(BigInteger)  # what a job may take
     job_id: Mapped[str | None]  # what it works on
     gpu_used_bytes: Mapped[list[int]] = mapped_column(ARRAY(BigInteger), server_default="{}")  # by GPU of its machine
+    fault: Mapped[str | None]  # of its accelerator: it takes no jobs until it is started again
     started_at: Mapped[datetime] = mapped_column(server_default=func.now())
     seen_at: Mapped[datetime] = mapped_column(server_default=func.now())
 

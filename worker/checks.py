@@ -145,7 +145,7 @@ def find_processes(settings: Settings) -> Iterator[Finding]:
             ages = {part: time.time() - value for part, value in connection.execute(text(seen), {"name": meters.SEEN})}
             workers = connection.execute(
                 text(
-                    "SELECT host, gpu_class, memory_bytes FROM workers"
+                    "SELECT host, gpu_class, memory_bytes, fault FROM workers"
                     " WHERE seen_at > now() - make_interval(secs => :silent)"
                 ),
                 {"silent": SILENT_SECONDS},
@@ -171,10 +171,14 @@ def find_processes(settings: Settings) -> Iterator[Finding]:
     if messages > LAG_SECONDS:
         says = f"a message has been due for {messages:.0f} s"
         yield Finding("webhook messages", "warning", says, "Start another sender, or raise PRUNERY_WEBHOOK_SENDERS.")
-    if not workers:
-        says = "none was seen lately: jobs wait"
+    if all(fault for *_, fault in workers):
+        says = "none was seen lately that takes jobs: they wait"
         yield Finding("workers", "failed", says, "Start one; see docker-compose.yml for its command.")
-    for host, gpu_class, memory in workers:
+    for host, gpu_class, memory, fault in workers:
+        if fault:
+            advice = "Look at the GPU (nvidia-smi, dmesg | grep Xid), reset or replace it, and start the worker again."
+            yield Finding("workers", "failed", f"{host} takes no jobs: {fault}", advice)
+            continue
         what = f"GPU class {gpu_class}, " if gpu_class else ""
         yield Finding("workers", "ok", f"{host} is at work ({what}jobs may take {memory / GIB:.1f} GiB)")
 

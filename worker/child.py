@@ -29,6 +29,12 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 SMALLER = "Lower train.micro_batch_size or sequence_length."
+# What the CUDA runtime says of hardware, and not of a program that misuses it.
+GPU_FAULTS = re.compile(
+    r"CUDA.*(uncorrectable (ECC|NVLink) error|hardware stack error|hardware error|devices are busy or unavailable"
+    r"|GPU is lost|fallen off the bus|GPU requires reset|Xid)",
+    re.IGNORECASE | re.DOTALL,
+)
 RESULT, ERROR, MODEL = "result.json", "error.json", "model"
 
 
@@ -101,6 +107,8 @@ def _named(error: Exception) -> errors.PruneryError:
         return errors.OutOfDisk("The worker's disk is full.", hint="Free space under its work folder, or name another.")
     if _is_out_of_gpu_memory(error):
         return errors.OutOfGpuMemory(f"The accelerator's memory is full: {error}", hint=SMALLER)
+    if GPU_FAULTS.search(str(error)):
+        return errors.GpuFault(f"The accelerator has failed: {error}", hint="Another worker goes on with the job.")
     if _is_out_of_host_memory(error):
         return errors.OutOfHostMemory(f"The machine's memory is full: {error}", hint=SMALLER)
     return errors.PruneryError(f"{type(error).__name__}: {error}", hint="The job's log has the details.")

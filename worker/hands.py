@@ -70,7 +70,7 @@ class Hands(threading.Thread):
                     if gone:
                         workers.left(session, runner.worker)
                     else:
-                        workers.seen(session, runner.worker, runner.job_id, used)
+                        workers.seen(session, runner.worker, runner.job_id, used, runner.fault)
             except database.OUTAGES as error:
                 _log.debug("Not shown: the database does not answer: %s", error)
 

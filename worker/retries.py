@@ -4,9 +4,10 @@
 |---|---|
 | out_of_gpu_memory in training | half the micro-batch, the batch as it was; twice at most |
 | out_of_host_memory | half the micro-batch where it is training; once |
-| nan_loss in training | half the learning rate, from the last checkpoint; once |
+| nan_loss in training | half the learning rate, from the checkpoint before the last; once |
 | killed from outside | tried again, which does not count as an attempt, up to a limit |
 | storage_error, base_model_unavailable | the same, after growing pauses |
+| gpu_fault | the same; its worker takes no further job |
 | another error that may pass, such as a crash | tried again after growing pauses; at the same place twice: never |
 | any other | fails |
 """
@@ -20,7 +21,10 @@ from jobs.tables import Json
 TRAINING = frozenset({"reference_tuning", "scoring", "pruning", "recovering"})
 """Phases in which the micro-batch and the learning rate matter."""
 
-ELSEWHERE = frozenset({errors.StorageUnavailable.code, errors.BaseModelUnavailable.code, errors.EngineKilled.code})
+ELSEWHERE = frozenset(
+    error.code
+    for error in (errors.StorageUnavailable, errors.BaseModelUnavailable, errors.EngineKilled, errors.GpuFault)
+)
 """Not the job's fault, whoever's it is."""
 
 MOST_BY_CODE = {errors.OutOfGpuMemory.code: 2, errors.OutOfHostMemory.code: 1, errors.LossNotFinite.code: 1}
@@ -46,6 +50,7 @@ class Retry:
     delay_seconds: float
     overrides: Json = field(default_factory=dict)
     is_free: bool = False
+    is_last_checkpoint_suspect: bool = False
 
 
 @dataclass(frozen=True)
@@ -90,7 +95,8 @@ def _otherwise(error: Json, standing: Standing, delay: float) -> Retry | GiveUp:
     smaller = _smaller(error.get("micro_batch_size")) if is_training else None
     if code == errors.LossNotFinite.code:
         factor = standing.overrides.get("learning_rate_factor") or 1.0
-        return Retry(0, {"learning_rate_factor": factor / 2}) if is_training else GiveUp(error)
+        overrides = {"learning_rate_factor": factor / 2}
+        return Retry(0, overrides, is_last_checkpoint_suspect=True) if is_training else GiveUp(error)
     if smaller is not None:
         return Retry(0, {"micro_batch_size": smaller})
     if code == errors.OutOfHostMemory.code:

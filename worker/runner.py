@@ -11,11 +11,12 @@ from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session, sessionmaker
 
 from jobs import database, logs, tracing
+from jobs.errors import GpuFault
 from jobs.files import Files
 from jobs.settings import Settings
 from jobs.states import FINAL
 from jobs.tables import AttemptRow, JobRow, Json
-from worker import leases, retries
+from worker import leases, retries, saved
 from worker.attempt import Attempt, Ending, Interruption, Published
 from worker.endings import Failure
 from worker.journal import Journal
@@ -49,12 +50,15 @@ class Runner:
         """
         self.worker = worker
         self.job_id: str | None = None  # what it works on
+        self.fault: str | None = None  # of the accelerator: another worker is to have the next job
         self._settings = settings
         self._command = tuple(command)
         self._stopping = stopping
 
     def run_next(self, sessions: sessionmaker[Session]) -> bool:
         """Take the job whose turn it is and bring it to an end; False if none waits that this worker may have."""
+        if self.fault is not None:
+            return False
         claimed_at = time.monotonic()
         with sessions.begin() as session:
             claim = leases.claim_next(session, self.worker, self._settings.lease_seconds)
@@ -74,6 +78,9 @@ class Runner:
             journal = Journal(sessions, claim, lease)
             attempt = Attempt(self._settings, sessions, claim, lease, journal, Files(self._settings), self._stopping)
             ending = attempt.run(self._command)
+            if isinstance(ending, Failure) and ending.error["code"] == GpuFault.code:
+                self.fault = str(ending.error["message"])
+                _log.error("This worker takes no further job until it is started again: %s", self.fault)
             settled = _settle(sessions, claim, lease, ending, self._settings)
         outcome = _describe(ending) if settled else "lost, nothing written"
         _log.info("%s: attempt %d ended: %s", claim.job_id, claim.attempt, outcome)
@@ -149,6 +156,8 @@ def _write_failure(session: Session, claim: Claim, error: Json, settings: Settin
     )
     match verdict:
         case Retry():
+            if verdict.is_last_checkpoint_suspect:
+                saved.give_up_last(session, claim)
             return leases.requeue(session, claim, error, verdict)
         case GiveUp(last_word):
             return leases.fail(session, claim, last_word, last_word["code"])

@@ -111,6 +111,21 @@ def resumed(session: Session, claim: Claim, row: CheckpointRow | None, faults: S
     return True
 
 
+def give_up_last(session: Session, claim: Claim) -> bool:
+    """Have the job go on from the checkpoint before the last, if there is one: the last may hold the fault already."""
+    rows = usable(session, claim)
+    if len(rows) < 2:
+        return True
+    last, before = rows[:2]
+    words = f"Checkpoint {last.number} (step {last.step}) is given up, the job goes on from step {before.step}."
+    event = ("log", {"level": "warning", "message": f"{words} What came after it was not finite."})
+    if transitions.change(session, claim.job_id, *leases.held(claim), events=[event]) is None:
+        return False
+    last.deleted_at = func.now()
+    session.flush()
+    return True
+
+
 def finished(session: Session, claim: Claim) -> bool:
     """Say that the attempt trains nothing: an earlier one has left a whole model on this machine."""
     reached = session.scalar(

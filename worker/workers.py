@@ -61,14 +61,21 @@ def _ask_gpus(what: str, *, seconds: float) -> list[int]:
     return [int(line) * 2**20 if line.isdecimal() else 0 for line in answer.stdout.split()]
 
 
-def seen(session: Session, worker: Worker, job_id: str | None = None, used_bytes: Sequence[int] = ()) -> None:
-    """Note that the worker is there, what it works on, and how much of each GPU is in use."""
+def seen(
+    session: Session,
+    worker: Worker,
+    job_id: str | None = None,
+    used_bytes: Sequence[int] = (),
+    fault: str | None = None,
+) -> None:
+    """Note that the worker is there, what it works on, how much of each GPU is in use, and why it takes no jobs."""
     values = {
         "host": worker.host,
         "memory_bytes": worker.memory_bytes,
         "gpu_class": worker.gpu_class,
         "job_id": job_id,
         "gpu_used_bytes": list(used_bytes),
+        "fault": fault,
         "seen_at": func.now(),
     }
     statement = insert(WorkerRow).values(id=worker.id, **values)

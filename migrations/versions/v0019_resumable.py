@@ -1,4 +1,4 @@
-"""Whether a job has a checkpoint to go on from, on its own row."""
+"""Whether a job has a checkpoint to go on from, on its own row; and what keeps a worker from taking jobs."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -11,6 +11,7 @@ depends_on = None
 
 def upgrade() -> None:
     op.add_column("jobs", sa.Column("resumable", sa.Boolean, nullable=False, server_default=sa.false()))
+    op.add_column("workers", sa.Column("fault", sa.Text))
     op.execute(
         "UPDATE jobs SET resumable = true FROM checkpoints AS c"
         " WHERE c.job_id = jobs.id AND c.deleted_at IS NULL AND c.attempt >= jobs.first_attempt"
@@ -18,4 +19,5 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
+    op.drop_column("workers", "fault")
     op.drop_column("jobs", "resumable")

@@ -120,6 +120,15 @@ def test_a_part_that_is_not_at_work_is_missed(
     assert consequence in body["details"][part]
 
 
+@pytest.mark.usefixtures("everybody")
+def test_a_machine_whose_gpu_has_failed_is_named(client: TestClient, sessions: sessionmaker[Session]) -> None:
+    with sessions.begin() as session:
+        session.execute(text("INSERT INTO workers (id, host, memory_bytes, fault) VALUES ('v', 'gpu-7', 1, 'ECC')"))
+    status, body = ask(client)
+    assert (status, body["degraded"]) == (200, ["accelerators"])
+    assert "gpu-7" in body["details"]["accelerators"]
+
+
 def test_parts_that_were_never_at_work_are_missed_too(client: TestClient) -> None:
     status, body = ask(client)
     assert (status, body["degraded"]) == (200, ["relay", "webhooks", "workers"])

@@ -51,7 +51,9 @@ def test_each_reason_to_wait_is_told_until_the_job_is_taken(
     write(sessions, "UPDATE jobs SET needed_bytes = 1")
     write(sessions, "UPDATE workers SET seen_at = now() - interval '1 h'")
     assert reason() == "no_worker"
-    write(sessions, "UPDATE workers SET seen_at = now()")
+    write(sessions, "UPDATE workers SET seen_at = now(), fault = 'ECC'")
+    assert reason() == "no_worker"
+    write(sessions, "UPDATE workers SET fault = NULL")
     write(sessions, f"UPDATE projects SET max_running = 0 WHERE id = '{DEFAULT_PROJECT}'")
     assert reason() == "project_limit"
     write(sessions, f"UPDATE jobs SET not_before = now() + interval '1 h' WHERE id = '{job_id}'")

@@ -39,3 +39,17 @@ def refused_by_torch() -> Exception:
 @pytest.mark.parametrize("error", [MemoryError(), pytest.param(refused_by_torch(), id="torch")])
 def test_a_machine_without_memory_has_a_name(error: Exception) -> None:
     assert child._named(error).code == "out_of_host_memory"
+
+
+@pytest.mark.parametrize(
+    ("says", "code"),
+    [
+        ("CUDA error: uncorrectable ECC error encountered\nCUDA kernel errors might be reported later", "gpu_fault"),
+        ("CUDA error: uncorrectable NVLink error detected during the execution", "gpu_fault"),
+        ("CUDA error: CUDA-capable device(s) is/are busy or unavailable: GPU is lost", "gpu_fault"),
+        ("CUDA error: device-side assert triggered", "internal"),
+        ("CUDA error: an illegal memory access was encountered", "internal"),
+    ],
+)
+def test_a_broken_accelerator_is_told_from_a_program_that_misuses_it(says: str, code: str) -> None:
+    assert child._named(torch.AcceleratorError(says)).code == code

@@ -53,8 +53,9 @@ def test_out_of_host_memory_is_tried_again_once() -> None:
 
 def test_a_lost_loss_is_tried_again_once_at_half_the_rate() -> None:
     failed = error("nan_loss")
-    assert decide(failed) == Retry(0, {"learning_rate_factor": 0.5})
-    assert decide(failed, overrides={"learning_rate_factor": 0.5}) == Retry(0, {"learning_rate_factor": 0.25})
+    assert decide(failed) == Retry(0, {"learning_rate_factor": 0.5}, is_last_checkpoint_suspect=True)
+    halved = decide(failed, overrides={"learning_rate_factor": 0.5})
+    assert halved == Retry(0, {"learning_rate_factor": 0.25}, is_last_checkpoint_suspect=True)
     assert isinstance(decide(failed, failed), GiveUp)
     assert isinstance(decide(error("nan_loss", "evaluating")), GiveUp)
 

@@ -10,13 +10,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 from sqlalchemy import select, text
+from sqlalchemy.orm import Session, sessionmaker
 
 from app import store
 from jobs.settings import Settings, load
 from jobs.tables import DEFAULT_PROJECT, MetricRow
 from tests.worker.desk import Desk, child, is_running, keys, leftovers, pids, wait_until, work
 from tests.worker.elsewhere import Elsewhere
-from worker import reaper
+from worker import checks, reaper, workers
+from worker.runner import Runner
+from worker.workers import Worker
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.service_resource import Bucket
@@ -230,3 +233,19 @@ def test_a_full_disk_has_a_name(
     assert job.error is not None
     assert (job.status, job.reason, job.error["code"]) == ("failed", "out_of_disk", "out_of_disk")
     assert job.error["phase"] == phase
+
+
+def test_a_worker_whose_gpu_has_failed_leaves_the_job_to_others(
+    quick: Settings, desk: Desk, sessions: sessionmaker[Session]
+) -> None:
+    job_id = desk.submit(max_attempts=1, way="gpu")
+    here = Worker.here(quick)
+    runner = Runner(quick, here, command=child("fails"))
+    assert runner.run_next(sessions)
+    job = desk.job(job_id)
+    assert (job.status, job.reason, job.max_attempts, job.free_attempts) == ("queued", "gpu_fault", 2, 1)
+    assert not runner.run_next(sessions)
+    with sessions.begin() as session:
+        workers.seen(session, here, fault=runner.fault)
+    (finding,) = [one for one in checks.find_processes(quick) if one.says.startswith(here.host)]
+    assert (finding.state, "The accelerator has failed." in finding.says) == ("failed", True)

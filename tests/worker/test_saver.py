@@ -18,6 +18,8 @@ from jobs.tables import DEFAULT_PROJECT, AttemptRow, CheckpointRow
 from tests.worker.desk import Desk, child, is_running, keys, leftovers, wait_until, work
 from tests.worker.elsewhere import Elsewhere
 from tests.worker.training_job import TrainingJob
+from worker import leases, saved
+from worker.depot import Stored
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.service_resource import Bucket
@@ -36,6 +38,20 @@ def attempts(desk: Desk, job_id: str) -> list[AttemptRow]:
 
 def told(desk: Desk, job_id: str, type: str) -> list[dict[str, Any]]:
     return [event.data for event in desk.events(job_id) if event.type == type]
+
+
+def test_a_checkpoint_that_may_hold_the_fault_is_given_up_for_the_one_before(desk: Desk) -> None:
+    job_id = desk.submit()
+    with desk.sessions.begin() as session:
+        claim = leases.claim(session, job_id, "worker", 60)
+        assert claim is not None
+        for step in (10, 20):
+            stored = Stored(f"key-{step}", "0" * 64, {}, step, "pruning", 0.1, 20.0)
+            assert saved.record(session, claim, stored, resumed_from=None) is not None
+            assert saved.give_up_last(session, claim)  # nothing at first: there is none before it
+        assert [row.step for row in saved.usable(session, claim)] == [10]
+    (warning,) = told(desk, job_id, "log")
+    assert "step 20" in warning["message"]
 
 
 def test_a_paused_job_lets_its_worker_go_and_goes_on_from_where_it_was(

@@ -36,6 +36,17 @@ match child.metadata["way"]:
             (child.out / "error.json").write_text(json.dumps(reason))
             sys.exit(1)
         child.leave_result({"config.json": b"{}"}, {"micro_batch_size": size})
+    case "gpu":
+        reason = {
+            "code": "gpu_fault",
+            "message": "The accelerator has failed.",
+            "hint": "",
+            "retryable": True,
+            "phase": "pruning",
+            "step": 0,
+        }
+        (child.out / "error.json").write_text(json.dumps(reason))
+        sys.exit(1)
     case "signal":
         sys.stderr.write("last words\n")
         sys.stderr.flush()
