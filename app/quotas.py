@@ -1,15 +1,17 @@
 """How much a project may have, and has."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, func, select
-from sqlalchemy.orm import Session
+from sqlalchemy import ColumnElement, func, select, update
+from sqlalchemy.orm import Session, sessionmaker
 
-from jobs import errors
+from jobs import errors, webhooks
 from jobs.registry_tables import ModelRow, RevisionFileRow
 from jobs.settings import Settings
 from jobs.states import LEASED, Status
-from jobs.tables import FileRow, JobRow, ProjectRow
+from jobs.tables import CheckpointRow, FileRow, JobRow, ProjectRow
 
 COUNTED = ("max_queued", "max_storage_bytes", "max_uploaded_bytes")  # here; `max_running` is the claim's
 
@@ -49,6 +51,22 @@ def of(session: Session, project_id: str, settings: Settings) -> list[Quota]:
     ]
 
 
+@contextmanager
+def told_once(sessions: sessionmaker[Session], project_id: str) -> Iterator[None]:
+    """Tell webhooks of a quota that refuses what is done within: once, until what it limits fits again."""
+    try:
+        yield
+    except errors.QuotaExceeded as refusal:
+        with sessions.begin() as session:
+            crossed = update(ProjectRow).where(
+                ProjectRow.id == project_id, ~ProjectRow.exceeded.contains([refusal.quota])
+            )
+            exceeded = func.array_append(ProjectRow.exceeded, refusal.quota)
+            if session.scalars(crossed.values(exceeded=exceeded).returning(ProjectRow.id)).one_or_none():
+                webhooks.tell_of_quota(session, project_id, refusal.quota, limit=refusal.limit, used=refusal.used)
+        raise
+
+
 def require_submission(session: Session, project_id: str, settings: Settings) -> None:
     """Whether the project may have one more job. Others that ask wait for the end of this transaction.
 
@@ -57,10 +75,10 @@ def require_submission(session: Session, project_id: str, settings: Settings) ->
     """
     row = _locked(session, project_id, settings)
     if (limit := _limit(row, settings, "max_queued")) is not None:
-        Quota("queued_jobs", limit, count(session, project_id, queued())).require(1)
+        _require(row, Quota("queued_jobs", limit, count(session, project_id, queued())), 1)
     if (limit := _limit(row, settings, "max_storage_bytes")) is not None:
         used = uploaded_bytes(session, project_id) + published_bytes(session, project_id)
-        Quota("storage_bytes", limit, used).require(1)
+        _require(row, Quota("storage_bytes", limit, used), 1)
 
 
 def require_upload(session: Session, project_id: str, settings: Settings, bytes: int) -> None:
@@ -75,9 +93,15 @@ def require_upload(session: Session, project_id: str, settings: Settings, bytes:
     if uploads is None and storage is None:
         return
     used = uploaded_bytes(session, project_id)
-    Quota("uploaded_bytes", uploads, used).require(bytes)
+    _require(row, Quota("uploaded_bytes", uploads, used), bytes)
     if storage is not None:
-        Quota("storage_bytes", storage, used + published_bytes(session, project_id)).require(bytes)
+        _require(row, Quota("storage_bytes", storage, used + published_bytes(session, project_id)), bytes)
+
+
+def _require(row: ProjectRow, quota: Quota, more: int) -> None:
+    quota.require(more)
+    if quota.name in row.exceeded:
+        row.exceeded = [name for name in row.exceeded if name != quota.name]
 
 
 def running() -> ColumnElement[bool]:
@@ -116,6 +140,13 @@ def published_bytes(session: Session, project_id: str) -> int:
         .subquery()
     )
     return int(session.scalars(select(func.coalesce(func.sum(contents.c.bytes), 0))).one())
+
+
+def checkpoint_bytes(session: Session, project_id: str) -> int:
+    """Of the checkpoints of the project's jobs. They count against no quota: the service makes and drops them."""
+    total = func.coalesce(func.sum(CheckpointRow.bytes), 0)
+    query = select(total).join(JobRow, JobRow.id == CheckpointRow.job_id)
+    return int(session.scalars(query.where(JobRow.project_id == project_id, CheckpointRow.deleted_at.is_(None))).one())
 
 
 def _locked(session: Session, project_id: str, settings: Settings) -> ProjectRow:

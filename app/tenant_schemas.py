@@ -197,6 +197,10 @@ class Usage(BaseModel):
     jobs: dict[Status, int] = Field(description="How many jobs stand so.")
     uploaded_bytes: int
     published_bytes: int = Field(description="The same content counts once.")
+    checkpoint_bytes: int = Field(
+        description="Of what jobs can go on from. No quota counts it: the service makes checkpoints, keeps a few "
+        "of each job, and drops them some days after its end."
+    )
 
 
 class AuditEntry(BaseModel):

@@ -59,6 +59,7 @@ class ProjectRow(Table):
     max_queued: Mapped[int | None]
     max_storage_bytes: Mapped[int | None] = mapped_column(BigInteger)
     max_uploaded_bytes: Mapped[int | None] = mapped_column(BigInteger)
+    exceeded: Mapped[list[str]] = mapped_column(ARRAY(Text), server_default="{}")  # quotas that refused, until they fit
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
 

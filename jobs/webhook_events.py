@@ -21,6 +21,7 @@ TYPES = (
     "compression.job.succeeded",
     "compression.job.failed",
     "compression.job.cancelled",
+    "quota.exceeded",
     "model.published",
     "model.alias_changed",
     "model.deleted",

@@ -54,6 +54,12 @@ def tell_of_model(
     _tell(session, row.project_id, job_id, [(f"model.{event}", about)])
 
 
+def tell_of_quota(session: Session, project_id: str, quota: str, *, limit: int, used: int) -> None:
+    """Write a delivery for each endpoint that wants to hear that a project has all that it may have."""
+    about = {"object": "quota", "name": quota, "limit": limit, "used": used, "url": "/v1/quotas"}
+    _tell(session, project_id, None, [("quota.exceeded", about)])
+
+
 def _tell(session: Session, project_id: str, job_id: str | None, messages: Sequence[tuple[str, Json]]) -> None:
     # Locked against removal only, which would otherwise undo the transaction of what is told.
     query = (

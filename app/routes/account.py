@@ -46,6 +46,7 @@ def usage(door: DoorDep, caller: JobReader) -> Usage:
             jobs=quotas.jobs(session, caller.project_id),
             uploaded_bytes=quotas.uploaded_bytes(session, caller.project_id),
             published_bytes=quotas.published_bytes(session, caller.project_id),
+            checkpoint_bytes=quotas.checkpoint_bytes(session, caller.project_id),
         )
 
 

@@ -71,7 +71,7 @@ def delete_file(file_id: str, door: DoorDep, caller: JobWriter, audit: AuditDep)
 
 def _require_room(door: Door, project_id: str, bytes: int) -> None:
     """So that a file for which there is no room is not sent for nothing."""
-    with door.sessions() as session:
+    with quotas.told_once(door.sessions, project_id), door.sessions.begin() as session:
         quotas.require_upload(session, project_id, door.settings, bytes)
 
 
@@ -90,7 +90,7 @@ def _store(door: Door, once: Once, name: str, blocks: AsyncIterator[bytes]) -> F
         texts.check(name, _sent(upload, blocks))
         stored = upload.finish()
     try:
-        with door.sessions.begin() as session:
+        with quotas.told_once(door.sessions, project_id), door.sessions.begin() as session:
             row = once.run(
                 session,
                 f"{name}\0{stored.sha256}",

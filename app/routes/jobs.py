@@ -83,7 +83,8 @@ def create_job(
             audit.record(session, "job.create", made.id)
             return made
 
-        with door.sessions.begin() as session:
+        told_once = quotas.told_once(door.sessions, caller.project_id)
+        with told_once, door.sessions.begin() as session:
             row = once.run(session, asked, first=partial(create, session), again=partial(get, session))
         door.metrics.created.inc()
     response.headers["Location"] = job_url(row.id)

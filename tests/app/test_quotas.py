@@ -1,16 +1,19 @@
 """Limits of a project over HTTP."""
 
+import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import select
 from sqlalchemy.orm import Session, sessionmaker
 from starlette.testclient import TestClient
 
 from app.main import create_app
 from jobs.settings import Settings
+from jobs.webhook_tables import WebhookDeliveryRow
 from tests import revisions
 from tests.app.conftest import job, write_model
 from tests.app.tenants import PROJECTS, make_key, make_project
@@ -58,6 +61,23 @@ def test_more_waiting_jobs_than_the_limit_are_refused(
     assert client.post(JOBS, json=request_).status_code == 202
     usage = client.get("/v1/usage").json()
     assert (usage["jobs"]["queued"], usage["jobs"]["cancelled"], usage["jobs"]["running"]) == (2, 1, 0)
+
+
+def test_webhooks_are_told_once_of_each_crossing(
+    client: TestClient, request_: dict[str, Any], sessions: sessionmaker[Session]
+) -> None:
+    client.post("/v1/webhook_endpoints", json={"url": "https://example.com/hook", "events": ["quota.*"]})
+    limit(client, max_queued=1)
+    first = client.post(JOBS, json=request_).json()
+    assert [client.post(JOBS, json=request_).status_code for _ in range(3)] == [429] * 3
+    client.post(first["urls"]["cancel"])
+    assert client.post(JOBS, json=request_).status_code == 202
+    assert client.post(JOBS, json=request_).status_code == 429
+    with sessions() as session:
+        told = list(session.scalars(select(WebhookDeliveryRow).order_by(WebhookDeliveryRow.id)))
+    assert [row.type for row in told] == ["quota.exceeded"] * 2
+    about = json.loads(told[0].body)["data"]
+    assert (about["name"], about["limit"], about["used"]) == ("queued_jobs", 1, 1)
 
 
 def test_each_project_has_limits_of_its_own(client: TestClient, request_: dict[str, Any]) -> None:
