@@ -3,6 +3,7 @@
 Nothing becomes visible by this: a client sees the files once the job's row says so.
 """
 
+import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
@@ -10,6 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from jobs import tracing
+from jobs.errors import NotFound, StorageUnavailable
 from jobs.files import Files, blob_key
 from worker import contents, facts
 from worker.contents import NewFile
@@ -61,3 +63,22 @@ def _upload(files: Files, path: Path, file: NewFile, check: Check) -> None:
     key = blob_key(file.sha256)
     if files.size(key) != file.bytes:
         files.put_file(path, key, on_bytes=lambda _: check())
+        verify(files, file, check)
+
+
+def verify(files: Files, file: NewFile, check: Check) -> None:
+    """Read back what was stored: the checksums that storages keep of uploads in parts are of the parts only.
+
+    Raises:
+        StorageUnavailable: it is not what was sent; it is deleted, so that the next try sends it again.
+    """
+    key, digest = blob_key(file.sha256), hashlib.sha256()
+    try:
+        for piece in files.open_range(key, 0, file.bytes):
+            check()
+            digest.update(piece)
+    except NotFound as error:
+        raise StorageUnavailable(f"Object storage has lost {key} at once.") from error
+    if digest.hexdigest() != file.sha256:
+        files.delete(key)
+        raise StorageUnavailable(f"Object storage keeps other bytes under {key} than were sent.")

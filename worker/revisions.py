@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,10 +30,14 @@ class NewRevision:
 
     @property
     def commit(self) -> str:
-        """The same files at the same paths have the same commit."""
-        manifest = sorted((file.path, file.bytes, file.sha256) for file in self.files)
-        canonical = json.dumps(manifest, separators=(",", ":")).encode()
-        return hashlib.sha1(canonical, usedforsecurity=False).hexdigest()
+        return commit_of(self.files)
+
+
+def commit_of(files: Iterable[NewFile | RevisionFileRow]) -> str:
+    """The same files at the same paths have the same commit."""
+    manifest = sorted((file.path, file.bytes, file.sha256) for file in files)
+    canonical = json.dumps(manifest, separators=(",", ":")).encode()
+    return hashlib.sha1(canonical, usedforsecurity=False).hexdigest()
 
 
 def record(session: Session, job: JobRow, revisions: Sequence[NewRevision]) -> Json:

@@ -72,11 +72,12 @@ def artifacts(session: Session, files: Files, orders: Iterable[Order]) -> list[s
             wrong.append(f"{row.id}: published only {sorted(paths)}")
         if row.status != Status.SUCCEEDED and published:
             wrong.append(f"{row.id}: is {row.status} and published {len(published)} files")
-        wrong += [f"{row.id}: {artifact.path} is not whole" for artifact in published if not _is_whole(files, artifact)]
+        wrong += [f"{row.id}: {artifact.path} is not whole" for artifact in published if not is_whole(files, artifact)]
     return wrong
 
 
-def _is_whole(files: Files, artifact: RevisionFileRow) -> bool:
+def is_whole(files: Files, artifact: RevisionFileRow) -> bool:
+    """Whether object storage has its very bytes."""
     key = blob_key(artifact.sha256)
     if files.size(key) != artifact.bytes:
         return False

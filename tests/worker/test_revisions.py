@@ -8,11 +8,15 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session, sessionmaker
 
 from app import store
+from jobs.errors import StorageUnavailable
+from jobs.files import Files, blob_key
 from jobs.registry_tables import ModelRow, RefRow, RevisionFileRow, RevisionRow
+from jobs.settings import Settings
 from jobs.specs import JobSpec
 from jobs.tables import DEFAULT_PROJECT
 from tests import revisions
 from worker import contents, facts, leases
+from worker.publish import verify
 from worker.revisions import NewRevision, repository
 
 Sessions = sessionmaker[Session]
@@ -96,6 +100,20 @@ def test_a_model_is_called_as_asked_or_after_its_job(
     with sessions.begin() as session:
         named = spec.model_copy(update={"name": name, "output": output})
         assert repository(store.create(session, named, project_id=DEFAULT_PROJECT, max_attempts=1)) == expected
+
+
+def test_what_storage_keeps_wrongly_is_found_and_sent_again(settings: Settings, tmp_path: Path) -> None:
+    files, nothing = Files(settings), lambda: None
+    (tmp_path / "config.json").write_bytes(b"{}")
+    (file,) = contents.read(tmp_path, nothing)
+    files.put_bytes(blob_key(file.sha256), b"[]")
+    with pytest.raises(StorageUnavailable, match="other bytes"):
+        verify(files, file, nothing)
+    assert files.size(blob_key(file.sha256)) is None
+    with pytest.raises(StorageUnavailable, match="lost"):
+        verify(files, file, nothing)
+    files.put_bytes(blob_key(file.sha256), b"{}")
+    verify(files, file, nothing)
 
 
 def test_files_have_the_names_that_git_gives_them(tmp_path: Path) -> None:
