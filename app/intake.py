@@ -43,7 +43,7 @@ def check(spec: JobSpec, door: Door, project_id: str) -> Plan | None:
     with at("/method/scope"):
         shapes.check_scope(shape, spec.method.scope)
     with at("/output/formats"):
-        formats.check(shape, spec.output.formats)
+        formats.check(shape, spec.output.formats, spec.method.ffn_multiple)
     with at("/method/ratio" if spec.method.target is None else "/method/target"):
         return forecast(shape, spec)
 

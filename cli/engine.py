@@ -56,6 +56,8 @@ def run(spec: JobSpec, out: Path, display: Display, checkpoints: Path | None = N
             raise EngineFailed(_failure(work / "out" / "error.json", code), _tail(log))
         result = json.loads((work / "out" / "result.json").read_bytes())
         (work / "out" / result["model_dir"]).rename(out)
+        if (variants := work / "out" / "variants").is_dir():
+            variants.rename(out / "variants")
         summary: dict[str, Any] = result["summary"]
         return summary
 

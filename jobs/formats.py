@@ -7,7 +7,17 @@ from jobs import errors
 from jobs.fields import FieldError
 from jobs.shapes import ModelShape
 
-Format = Literal["safetensors", "gguf_f16", "gguf_q8_0", "gguf_q4_k_m", "gguf_q5_k_m", "gguf_q6_k"]
+Format = Literal[
+    "safetensors",
+    "gguf_f16",
+    "gguf_q8_0",
+    "gguf_q4_k_m",
+    "gguf_q5_k_m",
+    "gguf_q6_k",
+    "w8a8",
+    "w8a16",
+    "w4a16",
+]
 FORMATS: tuple[Format, ...] = get_args(Format)
 
 USUAL_MULTIPLE = 64
@@ -16,7 +26,10 @@ USUAL_MULTIPLE = 64
 
 @dataclass(frozen=True, kw_only=True)
 class Form:
-    """One format: where it lies in a result, who reads it, and the width of the blocks that it quantises by."""
+    """One format: where it lies in a result, who reads it, and the width of the blocks that it quantises by.
+
+    The file of a quantised variant is that of a revision of its own, whose branch is the format's name.
+    """
 
     file: str
     loads_in: tuple[str, ...]
@@ -24,6 +37,7 @@ class Form:
 
 
 _LLAMA_CPP = ("llama.cpp", "Ollama")
+_VLLM = ("vLLM", "transformers with compressed-tensors")
 FORMS: dict[Format, Form] = {
     "safetensors": Form(file="model.safetensors", loads_in=("transformers", "vLLM", "llama.cpp")),
     "gguf_f16": Form(file="model-F16.gguf", loads_in=_LLAMA_CPP),
@@ -31,6 +45,9 @@ FORMS: dict[Format, Form] = {
     "gguf_q4_k_m": Form(file="model-Q4_K_M.gguf", loads_in=_LLAMA_CPP, block=256),
     "gguf_q5_k_m": Form(file="model-Q5_K_M.gguf", loads_in=_LLAMA_CPP, block=256),
     "gguf_q6_k": Form(file="model-Q6_K.gguf", loads_in=_LLAMA_CPP, block=256),
+    "w8a8": Form(file="model.safetensors", loads_in=_VLLM),
+    "w8a16": Form(file="model.safetensors", loads_in=_VLLM),
+    "w4a16": Form(file="model.safetensors", loads_in=_VLLM, block=128),
 }
 
 GGUF_FAMILIES = ("llama", "mistral", "qwen2", "qwen3")
@@ -50,19 +67,42 @@ def is_gguf(name: Format) -> bool:
     return name.startswith("gguf_")
 
 
-def check(shape: ModelShape, formats: tuple[Format, ...]) -> None:
-    """Refuse what a model of this shape cannot be written as.
+def is_variant(name: Format) -> bool:
+    """Whether it is a repository of its own: weights in fewer bits, as compressed-tensors."""
+    return name in ("w8a8", "w8a16", "w4a16")
+
+
+def check(shape: ModelShape, formats: tuple[Format, ...], multiple: int) -> None:
+    """Refuse what a model of this shape, its FFN cut to multiples of `multiple`, cannot be written as.
 
     Raises:
         FormatImpossible: with the place of the format in the list.
     """
     for place, name in enumerate(formats):
-        reason = _gguf_reason(shape) if is_gguf(name) else None
+        reason = _reason(shape, name, multiple)
         if reason:
             field = FieldError(pointer=f"/{place}", code=errors.FormatImpossible.code, detail=reason)
             raise errors.FormatImpossible(
                 f"No {name} of this model: {reason}.", hint=f"Leave {name} out of output.formats.", errors=(field,)
             )
+
+
+def _reason(shape: ModelShape, name: Format, multiple: int) -> str | None:
+    if is_gguf(name):
+        return _gguf_reason(shape)
+    return _variant_reason(shape, name, multiple) if is_variant(name) else None
+
+
+def _variant_reason(shape: ModelShape, name: Format, multiple: int) -> str | None:
+    if shape.family == "gpt2":  # whose layers are no linear ones
+        return "compressed-tensors knows no layers of a gpt2"
+    block = FORMS[name].block
+    for width, words in ((shape.hidden, "hidden size"), (shape.group * shape.head_dim, "KV group of query heads")):
+        if width % block:
+            return f"its {words} of {width} channels is no multiple of {block}, the size of a group of {name}"
+    if multiple % block or shape.ffn % block:
+        return f"FFN widths in multiples of {multiple}, out of {shape.ffn}, are not whole groups of {block}"
+    return None
 
 
 def _gguf_reason(shape: ModelShape) -> str | None:

@@ -32,7 +32,7 @@ def spec(asked: list[str], **method: Any) -> JobSpec:
 
 @pytest.mark.parametrize(
     ("asked", "multiple"),
-    [([], 64), (["gguf_f16"], 64), (["gguf_q8_0"], 64), (["safetensors", "gguf_q4_k_m"], 256)],
+    [([], 64), (["gguf_q8_0"], 64), (["safetensors", "gguf_q4_k_m"], 256), (["w8a8"], 64), (["w4a16"], 128)],
 )
 def test_widths_are_rounded_as_the_formats_ask(asked: list[str], multiple: int) -> None:
     planned = spec(asked)
@@ -60,6 +60,18 @@ def test_safetensors_are_always_written() -> None:
 def test_what_a_gguf_file_cannot_hold_is_refused_by_its_place(shape: ModelShape, words: str) -> None:
     asked: tuple[Format, ...] = ("safetensors", "gguf_q8_0")
     with pytest.raises(errors.FormatImpossible, match=words) as refused:
-        formats.check(shape, asked)
+        formats.check(shape, asked, 64)
     assert [field.pointer for field in refused.value.errors] == ["/1"]
-    formats.check(replace(shape, family="llama", rotation="llama3", windowed=False), asked)
+    formats.check(replace(shape, family="llama", rotation="llama3", windowed=False), asked, 64)
+
+
+def test_four_bits_need_whole_groups_in_every_row() -> None:
+    with pytest.raises(errors.FormatImpossible, match="hidden size of 576") as refused:
+        formats.check(read(LLAMA), ("w8a8", "w4a16"), 128)
+    assert [field.pointer for field in refused.value.errors] == ["/1"]
+    with pytest.raises(errors.FormatImpossible, match="KV group of query heads of 192"):
+        formats.check(read(LLAMA | {"hidden_size": 640, "head_dim": 64}), ("w4a16",), 128)
+    fitting = read(LLAMA | {"hidden_size": 640, "head_dim": 128})
+    formats.check(fitting, ("w4a16", "w8a16"), 128)
+    with pytest.raises(errors.FormatImpossible, match="multiples of 64"):
+        formats.check(fitting, ("w4a16",), 64)

@@ -5,6 +5,7 @@
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import ClassVar, Literal
@@ -66,6 +67,21 @@ class GgufProof(Part):
     as_safetensors: bool = Field(description="Whether the safetensors go on with the very same text.")
 
 
+class QuantisedProof(Part):
+    """A clean process loaded the repository with stock transformers, which gave the weights their values back."""
+
+    format: Format
+    transformers: str = Field(description="Its version.")
+    compressed_tensors: str = Field(description="Version of the package that read the weights.")
+    quantisation: float = Field(
+        description="What rounding costs: root mean square of the difference of logits to the stock safetensors, as a "
+        "part of their standard deviation."
+    )
+    same_likeliest: float = Field(description="Part of the tokens at which both find the same next token likeliest.")
+    greedy_tokens: int = Field(description="Tokens generated greedily, in float32.")
+    greedy_tokens_equal: int = Field(description="Of these, the tokens before the first that differs without a cache.")
+
+
 class File(Part):
     """One file as it was when it was proven."""
 
@@ -80,8 +96,9 @@ class Certificate(Part):
     model_config = ConfigDict(title=NAME)
 
     version: Literal[1] = Field(1, description="Of this form; it grows when a field changes its meaning.")
-    safetensors: SafetensorsProof
+    safetensors: SafetensorsProof | None = Field(description="Null in the repository of a quantised variant.")
     gguf: list[GgufProof]
+    quantised: QuantisedProof | None = Field(description="In the repository of a quantised variant.")
     files: list[File] = Field(description="Every other file of the folder.")
 
 
@@ -91,14 +108,19 @@ def of_reload(proof: Proof) -> SafetensorsProof:
     return SafetensorsProof(max_abs_logit_difference=found.pop("max_abs_difference"), **found)
 
 
-def write(folder: Path, safetensors: SafetensorsProof, gguf: list[GgufProof]) -> None:
+def write(
+    folder: Path,
+    safetensors: SafetensorsProof | None = None,
+    gguf: Sequence[GgufProof] = (),
+    quantised: QuantisedProof | None = None,
+) -> None:
     """Add the certificate, over every file that is there."""
     files = [
         File(path=path.relative_to(folder).as_posix(), bytes=path.stat().st_size, sha256=_sha256(path))
         for path in sorted(folder.rglob("*"))
         if path.is_file()
     ]
-    whole = Certificate(safetensors=safetensors, gguf=gguf, files=files)
+    whole = Certificate(safetensors=safetensors, gguf=list(gguf), quantised=quantised, files=files)
     (folder / NAME).write_text(whole.model_dump_json(indent=1) + "\n", encoding="utf-8")
 
 

@@ -1,28 +1,64 @@
 """The result in the formats that were asked for beside safetensors: each is written, and proven before it counts."""
 
+import shutil
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from jobs.formats import FORMS, is_gguf
-from worker.engine import gguf_check, gguf_files, model_card
-from worker.engine.certificate import GgufProof
+from jobs.formats import FORMS, Format, is_gguf, is_variant
+from worker.engine import certificate, gguf_check, gguf_files, model_card, variant_check, weight_variants
+from worker.engine.certificate import GgufProof, QuantisedProof
 from worker.engine.job import Job
 
+VARIANTS = "variants"
+"""The folder, beside the model's, of the repositories with weights in fewer bits; each is named as its format."""
 
-def write(job: Job, folder: Path) -> list[GgufProof]:
-    """Add the GGUF files to the stock folder.
+PAPERS = ("README.md", "recipe.yaml", "compression_report.json", "report.html", "report_*.png")
+
+
+@dataclass
+class Proofs:
+    """What was found of each format."""
+
+    gguf: list[GgufProof] = field(default_factory=list)
+    quantised: dict[Format, QuantisedProof] = field(default_factory=dict)
+
+
+def write(job: Job, folder: Path) -> Proofs:
+    """Add the GGUF files to the stock folder, and the quantised repositories beside it.
 
     Raises:
         VerificationFailed: one of them does not load, or is not the model in `folder`.
     """
-    asked = [form for form in job.spec.output.formats if is_gguf(form)]
+    asked = [form for form in job.spec.output.formats if is_gguf(form) or is_variant(form)]
+    proofs = Proofs()
     if not asked:
-        return []
-    proofs = []
-    probe, name = gguf_check.text(job.held_out, job.tokenizer), model_card.title(job.spec, job.base)
+        return proofs
+    probe = gguf_check.text(job.held_out, job.tokenizer)
     with job.phase("converting"):
         for form in asked:
-            path = folder / FORMS[form].file
-            gguf_files.write(folder, path, form, name=name, licence=job.base.licence)
-            proofs.append(gguf_check.certify(folder, form, probe, job.work))
-            job.reporter.log(f"{path.name}: {path.stat().st_size / 1e6:,.1f} MB, run in llama.cpp.")
+            if is_gguf(form):
+                proofs.gguf.append(_write_gguf(job, folder, form, probe))
+            else:
+                variant = folder.parent / VARIANTS / form
+                weight_variants.write(folder, variant, form)
+                proofs.quantised[form] = variant_check.certify(folder, variant, form, probe, job.work)
+                job.reporter.log(f"{form}: loads with compressed-tensors {proofs.quantised[form].compressed_tensors}.")
     return proofs
+
+
+def _write_gguf(job: Job, folder: Path, form: Format, probe: str) -> GgufProof:
+    path = folder / FORMS[form].file
+    gguf_files.write(folder, path, form, name=model_card.title(job.spec, job.base), licence=job.base.licence)
+    proof = gguf_check.certify(folder, form, probe, job.work)
+    job.reporter.log(f"{path.name}: {path.stat().st_size / 1e6:,.1f} MB, run in llama.cpp.")
+    return proof
+
+
+def complete(folder: Path, proofs: Proofs) -> None:
+    """Give each quantised repository its papers and its certificate."""
+    for form, proof in proofs.quantised.items():
+        variant = folder.parent / VARIANTS / form
+        for pattern in PAPERS:
+            for paper in folder.glob(pattern):
+                shutil.copyfile(paper, variant / paper.name)
+        certificate.write(variant, quantised=proof)

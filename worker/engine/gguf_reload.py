@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
 
-from worker.engine import clean_process, gguf_files, greedy, llama_cpp, verification
+from worker.engine import clean_process, distances, gguf_files, greedy, llama_cpp, verification
 from worker.engine.llama_cpp import Continuation
 
 GREEDY_TOKENS = 16
@@ -42,13 +42,13 @@ def main(folder: Path, gguf: Path, text_file: Path, answer: Path) -> None:
     if found["same_tokens"]:
         head_VH = model.get_output_embeddings().weight.double()
         found |= {
-            "all_tokens": _distance(states_TH @ head_VH.T, file_TV),
+            "all_tokens": distances.part_of_spread(states_TH @ head_VH.T, file_TV),
             "last_token": _last_distance(written.first, file_TV[-1]),
             "greedy_tokens": len(written.tokens),
             "greedy_tokens_equal": greedy.common(rounded.tokens, written.tokens),
             "parting_lead": greedy.parting_lead(rounded, written.tokens),
-            "quantisation": _distance(file_TV, stock_TV),
-            "same_likeliest": float((file_TV.argmax(-1) == stock_TV.argmax(-1)).double().mean()),
+            "quantisation": distances.part_of_spread(file_TV, stock_TV),
+            "same_likeliest": distances.same_likeliest(file_TV, stock_TV),
             "text": written.text,
             "as_safetensors": written.text == _text_after(tokenizer, ids_BT[0].tolist(), stock.tokens, written),
         }
@@ -65,11 +65,6 @@ def _text_after(tokenizer: PreTrainedTokenizerBase, before: list[int], tokens: l
     """What as many tokens as were written read as, a blank at their begin included."""
     whole = tokenizer.decode(before + tokens[: len(written.tokens)])
     return str(whole).removeprefix(str(tokenizer.decode(before)))
-
-
-def _distance(found_TV: Tensor, expected_TV: Tensor) -> float:
-    """Root mean square of the difference, over the standard deviation of what is expected."""
-    return float((found_TV - expected_TV).square().mean().sqrt() / expected_TV.std())
 
 
 def _last_distance(found: dict[int, float], expected_V: Tensor) -> float:

@@ -83,7 +83,7 @@ def compress(
         return {}
     gc.collect()  # the Trainer and its callbacks hold each other, and the model with them
     merged_difference, proof = _publishable(job, outcome, probe_BT, out)
-    gguf = forms.write(job, out)
+    proofs = forms.write(job, out)
     with job.phase("evaluating"):
         measured = measurement.of_result(job.base, out, job.material, dtype=job.output_dtype, plan=outcome.plan)
     reporter.held_out("pruned", measured.held_out.pruned)
@@ -100,7 +100,8 @@ def compress(
         history=reporter.history,
     )
     papers.write(out, spec, job.base, done)
-    certificate.write(out, certificate.of_reload(proof), gguf)
+    certificate.write(out, certificate.of_reload(proof), proofs.gguf)
+    forms.complete(out, proofs)
     return done.summary()
 
 
@@ -115,7 +116,7 @@ def _prepare(
     further = [protocol.window for protocol in spec.evaluation.perplexities]
     shapes.check_sequence_length(base.shape, max([train.sequence_length, window, *further]))
     shapes.check_scope(base.shape, spec.method.scope)
-    formats.check(base.shape, spec.output.formats)
+    formats.check(base.shape, spec.output.formats, spec.method.ffn_multiple)
     goal = goals.goal(base.shape, spec)
     shapes.check_base_precision(base.shape, train.base_precision)
     if train.base_precision != "full":

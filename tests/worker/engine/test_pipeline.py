@@ -62,7 +62,7 @@ def done(small_model: Path, small_text: Path, tmp_path_factory: pytest.TempPathF
                           "max_windows": 4}],
         "multiple_choice": [{"name": "own", "dataset": {"source": "local", "path": str(folder / "questions.jsonl")}}],
     }  # fmt: skip
-    output = {"formats": ["gguf_f16", "gguf_q4_k_m"]}
+    output = {"formats": ["gguf_f16", "gguf_q4_k_m", "w8a8"]}
     return run(spec_for(small_model, small_text, evaluation=evaluation, output=output), folder)
 
 
@@ -125,6 +125,19 @@ def test_the_certificate_covers_every_file_and_every_format(done: Result) -> Non
     assert {file["path"] for file in found["files"]} == {path.name for path in folder.iterdir()} - {"certificate.json"}
     for file in found["files"]:
         assert hashlib.sha256((folder / file["path"]).read_bytes()).hexdigest() == file["sha256"]
+
+
+def test_a_quantised_variant_is_a_repository_of_its_own(done: Result) -> None:
+    _, _, folder = done
+    variant = folder.parent / "variants" / "w8a8"
+    model, loading = AutoModelForCausalLM.from_pretrained(variant, output_loading_info=True)
+    assert not any(loading.values())
+    assert model.config.intermediate_size == AutoModelForCausalLM.from_pretrained(folder).config.intermediate_size
+    assert AutoTokenizer.from_pretrained(variant)("Once upon").input_ids
+    found = json.loads((variant / "certificate.json").read_text())
+    assert found["quantised"]["format"] == "w8a8"
+    assert 0 < found["quantised"]["quantisation"] < 0.3
+    assert {"README.md", "model.safetensors"} <= {file["path"] for file in found["files"]}
 
 
 def test_the_phases_come_in_their_order(done: Result) -> None:
