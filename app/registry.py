@@ -4,6 +4,7 @@ What is another project's, and not public, is not there.
 """
 
 import re
+from collections.abc import Collection
 
 from sqlalchemy import or_, select, tuple_
 from sqlalchemy.orm import Session
@@ -98,6 +99,9 @@ def files(session: Session, revision: RevisionRow) -> list[RevisionFileRow]:
     return list(session.scalars(select(RevisionFileRow).where(*of_revision).order_by(RevisionFileRow.path)))
 
 
-def refs(session: Session, model_id: str) -> list[RefRow]:
-    """All names of a model's revisions, by name."""
-    return list(session.scalars(select(RefRow).where(RefRow.model_id == model_id).order_by(RefRow.name)))
+def refs(session: Session, model_id: str, commits: Collection[str] | None = None) -> list[RefRow]:
+    """The names of a model's revisions, or of some of them, by name."""
+    query = select(RefRow).where(RefRow.model_id == model_id)
+    if commits is not None:
+        query = query.where(RefRow.commit.in_(commits))
+    return list(session.scalars(query.order_by(RefRow.name)))

@@ -32,7 +32,7 @@ def read(folder: Path) -> Facts:
         "parameters": _parameters(folder),
         "quality": _quality(report),
         "quality_line": _line(report),
-        "certificate": _object(folder / CERTIFICATE),
+        "certificate": {name: fact for name, fact in _object(folder / CERTIFICATE).items() if name != "files"},
     }
     base = report.get("base_model")
     known = base if isinstance(base, dict) else {}

@@ -134,7 +134,7 @@ def list_versions(
     with door.sessions() as session:
         model = registry.model(session, namespace, name, project_id=caller.project_id)
         rows = registry.revisions(session, model.id, limit=place.limit + 1, after=place.after)
-        names = _names(registry.refs(session, model.id))
+        names = _names(registry.refs(session, model.id, [row.commit for row in rows]))
     page = VersionList.of(rows[: place.limit], names, has_more=len(rows) > place.limit)
     if page.has_more and page.last_id:
         place.link(response, f"{MODELS}/{namespace}/{name}/versions", page.last_id)
@@ -147,7 +147,7 @@ def get_version(namespace: str, name: str, revision: str, door: DoorDep, caller:
     with door.sessions() as session:
         model = registry.model(session, namespace, name, project_id=caller.project_id)
         row = registry.revision(session, model.id, revision)
-        names = _names(registry.refs(session, model.id))
+        names = _names(registry.refs(session, model.id, [row.commit]))
         return VersionWithFiles.with_files(row, names.get(row.commit, []), registry.files(session, row))
 
 

@@ -151,6 +151,16 @@ def test_a_model_goes_in_and_a_smaller_one_that_loads_comes_out(
         assert (len(content), hashlib.sha256(content).hexdigest()) == (artifact["bytes"], artifact["sha256"])
         (folder / artifact["path"]).parent.mkdir(parents=True, exist_ok=True)
         (folder / artifact["path"]).write_bytes(content)
+    result = done["result"]
+    version = caller.http.get(f"/v1/models/{result['model']}/versions/{job['id']}").json()
+    assert (version["commit"], version["lineage"]["job"]) == (result["commit"], job["id"])
+    assert {"main", job["id"]} <= set(version["refs"])
+    assert version["quality"]["pruned"]["perplexity"] == result["pruned"]["perplexity"]
+    assert version["certificate"]["safetensors"]
+    assert version["parameters"] == {"F32": result["pruned"]["stored_parameters"]}
+    assert {file["path"] for file in version["files"]} == {
+        path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()
+    }
     code = """
 import sys, torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
