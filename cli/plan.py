@@ -97,6 +97,11 @@ def _table(found: Planned) -> Table:
 
 def _remarks(found: Planned) -> Iterator[str]:
     yield f"{found['ratio']:.2%} of the block parameters go. Loads in {', '.join(found['loads_in'])}."
+    for form in found["formats"]:
+        if form["format"] != "safetensors":
+            place = f"revision {form['revision']}" if form["revision"] else form["file"]
+            remark = f" ({form['remark']})" if form["remark"] else ""
+            yield f"{form['format']}: {place}, for {', '.join(form['loads_in'])}{remark}."
     if found["memory"]:
         yield f"A GPU needs about {found['memory'] / 1e9:.1f} GB for it."
     if found["per_layer"]:

@@ -4,7 +4,8 @@ from dataclasses import replace
 
 from pydantic import BaseModel, Field
 
-from jobs import goals, memory, runtimes, widths
+from jobs import formats, goals, memory, runtimes, widths
+from jobs.formats import Format
 from jobs.goals import Goal
 from jobs.shapes import ModelShape
 from jobs.specs import ITEM_BYTES, JobSpec
@@ -26,6 +27,16 @@ class LayerPlan(BaseModel):
     ffn: int
 
 
+class FormatPlan(BaseModel):
+    """One format that the result will be written in."""
+
+    format: Format
+    file: str = Field(description="In the model's repository, or in that of the variant.")
+    revision: str | None = Field(description="The branch of a variant with weights in fewer bits; null: the main one.")
+    loads_in: tuple[str, ...]
+    remark: str | None = Field(None, description="What may not be as expected of it.")
+
+
 class Plan(BaseModel):
     """What a job will keep; heads and channels are of each layer, of the widest one if they differ."""
 
@@ -45,6 +56,7 @@ class Plan(BaseModel):
     bytes: Change | None = Field(None, description="Of the weight files, before in the base model's own dtype.")
     memory: int | None = Field(None, description="Bytes that the job needs of an accelerator at its peak, about.")
     loads_in: tuple[str, ...] = Field((), description="Runtimes that load the result without any code of ours.")
+    formats: tuple[FormatPlan, ...] = Field((), description="What will be written, and where it will load.")
 
 
 def forecast(shape: ModelShape, spec: JobSpec) -> Plan:
@@ -58,7 +70,22 @@ def forecast(shape: ModelShape, spec: JobSpec) -> Plan:
     stored = planned.stored_parameters or planned.parameters.after
     size = Change(before=shape.parameters * ITEM_BYTES.get(shape.dtype, 4), after=stored * ITEM_BYTES.get(written, 4))
     peak = memory.estimate(shape, spec, accelerator=True).peak
-    return planned.model_copy(update={"bytes": size, "memory": peak})
+    written_as = tuple(_format(shape, name, planned) for name in spec.output.formats)
+    return planned.model_copy(update={"bytes": size, "memory": peak, "formats": written_as})
+
+
+def _format(shape: ModelShape, name: Format, planned: Plan) -> FormatPlan:
+    form = formats.FORMS[name]
+    rows = (shape.hidden, planned.query_heads.after * shape.head_dim, planned.ffn.after)
+    odd = sorted({width for width in rows if width % form.block}) if formats.is_gguf(name) else []
+    remark = f"rows of {', '.join(map(str, odd))} are no whole blocks of {form.block}, and stay finer" if odd else None
+    return FormatPlan(
+        format=name,
+        file=form.file,
+        revision=name if formats.is_variant(name) else None,
+        loads_in=planned.loads_in if name == "safetensors" else form.loads_in,
+        remark=remark,
+    )
 
 
 def outline(shape: ModelShape, goal: Goal) -> Plan:

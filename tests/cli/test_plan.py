@@ -29,6 +29,7 @@ def test_a_plan_is_made_without_weights(described: list[str]) -> None:
     assert found["ratio"] == pytest.approx(0.3, abs=0.02)
     assert found["bytes"]["after"] == 4 * found["parameters"]["after"] < found["bytes"]["before"]
     assert "transformers" in found["loads_in"]
+    assert [form["format"] for form in found["formats"]] == ["safetensors"]
     dry = prunery("compress", *described, "--ratio", "0.3", "--json", "--dry-run")
     assert json.loads(dry.stdout) == found
 
@@ -37,6 +38,14 @@ def test_layers_that_differ_are_told_before_the_job(described: list[str]) -> Non
     done = prunery("plan", *described, "--ratio", "0.3", "--set", "method.budget.allocation=protected")
     assert done.returncode == 0, done.stderr
     assert "padded with zeros" in done.stdout
+
+
+def test_each_format_is_told_with_where_it_loads(described: list[str]) -> None:
+    done = prunery("plan", *described, "--ratio", "0.3", "--set", "output.formats=[gguf_q8_0, w8a8]")
+    assert done.returncode == 0, done.stderr
+    said = " ".join(done.stdout.split())
+    assert "gguf_q8_0: model-Q8_0.gguf, for llama.cpp, Ollama" in said
+    assert "w8a8: revision w8a8, for vLLM" in said
 
 
 def test_what_cannot_be_is_said_with_what_to_do(described: list[str]) -> None:

@@ -1,26 +1,19 @@
 """The result in the formats that were asked for beside safetensors: each is written, and proven before it counts."""
 
 import shutil
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from jobs.formats import FORMS, Format, is_gguf, is_variant
 from worker.engine import certificate, gguf_check, gguf_files, model_card, variant_check, weight_variants
-from worker.engine.certificate import GgufProof, QuantisedProof
+from worker.engine.certificate import GgufProof
 from worker.engine.job import Job
+from worker.engine.proofs import Proofs
+from worker.engine.report import Report
 
 VARIANTS = "variants"
 """The folder, beside the model's, of the repositories with weights in fewer bits; each is named as its format."""
 
-PAPERS = ("README.md", "recipe.yaml", "compression_report.json", "report.html", "report_*.png")
-
-
-@dataclass
-class Proofs:
-    """What was found of each format."""
-
-    gguf: list[GgufProof] = field(default_factory=list)
-    quantised: dict[Format, QuantisedProof] = field(default_factory=dict)
+PAPERS = ("recipe.yaml", "compression_report.json", "report.html", "report_*.png")
 
 
 def write(job: Job, folder: Path) -> Proofs:
@@ -54,11 +47,13 @@ def _write_gguf(job: Job, folder: Path, form: Format, probe: str) -> GgufProof:
     return proof
 
 
-def complete(folder: Path, proofs: Proofs) -> None:
+def complete(job: Job, folder: Path, report: Report, proofs: Proofs) -> None:
     """Give each quantised repository its papers and its certificate."""
     for form, proof in proofs.quantised.items():
         variant = folder.parent / VARIANTS / form
         for pattern in PAPERS:
             for paper in folder.glob(pattern):
                 shutil.copyfile(paper, variant / paper.name)
+        card = model_card.text(job.spec, job.base, report, proofs, variant=form)
+        (variant / "README.md").write_text(card, encoding="utf-8")
         certificate.write(variant, quantised=proof)

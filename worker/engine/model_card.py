@@ -5,19 +5,15 @@ from typing import Any
 
 import yaml
 
+from jobs.formats import Format
 from jobs.outline import Change
 from jobs.outline import Plan as Outline
 from jobs.sources import HubModel
 from jobs.specs import JobSpec
-from worker.engine import comparison_table
+from worker.engine import card_loading, comparison_table, licences
 from worker.engine.base_models import BaseModel
+from worker.engine.proofs import Proofs
 from worker.engine.report import Report
-
-LOADING = """\
-```python
-from transformers import AutoModelForCausalLM, AutoTokenizer
-model, tokenizer = AutoModelForCausalLM.from_pretrained(FOLDER), AutoTokenizer.from_pretrained(FOLDER)
-```"""
 
 
 def title(spec: JobSpec, base: BaseModel) -> str:
@@ -25,12 +21,16 @@ def title(spec: JobSpec, base: BaseModel) -> str:
     return spec.name or f"{base.name}, pruned"
 
 
-def text(spec: JobSpec, base: BaseModel, report: Report) -> str:
-    """Markdown with the front matter that hubs read; the pictures it shows lie beside it."""
+def text(spec: JobSpec, base: BaseModel, report: Report, proofs: Proofs, variant: Format | None = None) -> str:
+    """Markdown with the front matter that hubs read; the pictures it shows lie beside it.
+
+    Args:
+        variant: the format of the weights, where they are not those that `report` tells of but made from them.
+    """
     plan = report.plan
     return "\n".join(
         [
-            _front_matter(spec, base),
+            _front_matter(spec, base, proofs, variant),
             f"# {title(spec, base)}",
             "",
             f"{base.name} with {report.achieved_ratio:.1%} of its block parameters removed "
@@ -38,6 +38,7 @@ def text(spec: JobSpec, base: BaseModel, report: Report) -> str:
             f"A stock checkpoint: {_widths(plan)}.",
             "",
             *_early(report),
+            *_of_variant(proofs, variant),
             "## Before and after",
             "",
             "![Size, speed and quality of the dense and the pruned model](report_comparison.png)",
@@ -56,15 +57,20 @@ def text(spec: JobSpec, base: BaseModel, report: Report) -> str:
             "",
             "## Loading",
             "",
-            LOADING,
+            card_loading.text(proofs.gguf, proofs.quantised, variant),
             "",
             f"Reloaded in a clean process with transformers {report.loads_with.transformers}, without remote "
-            f"code: the largest difference of a logit was {report.max_abs_logit_difference:.2g}.",
+            f"code: the largest difference of a logit was {report.max_abs_logit_difference:.2g}. `certificate.json` "
+            "has what was found of every format, and the hash of every file.",
             "",
             "## Making it again",
             "",
             "`recipe.yaml` holds the whole request: `prunery submit recipe.yaml`. `report.html` shows, and "
             "`compression_report.json` holds every number, the course of the training and the kept units.",
+            "",
+            "## Licence",
+            "",
+            licences.notice(base.licence, base.name),
             "",
         ]
     )
@@ -73,6 +79,17 @@ def text(spec: JobSpec, base: BaseModel, report: Report) -> str:
 def _early(report: Report) -> Iterator[str]:
     if report.ended_early_at is not None:
         yield f"Training was told to finish after step {report.ended_early_at}, before its planned end."
+        yield ""
+
+
+def _of_variant(proofs: Proofs, variant: Format | None) -> Iterator[str]:
+    if variant is not None:
+        found = proofs.quantised[variant]
+        yield (
+            f"**This is the `{variant}` variant**: the weights below, rounded to fewer bits. Its logits differ from "
+            f"theirs by {found.quantisation:.2g} of their spread, and the likeliest token is the same at "
+            f"{found.same_likeliest:.0%} of the tokens."
+        )
         yield ""
 
 
@@ -91,12 +108,19 @@ def _of(change: Change) -> str:
     return f"{change.after} of {change.before}"
 
 
-def _front_matter(spec: JobSpec, base: BaseModel) -> str:
-    fields: dict[str, Any] = {"library_name": "transformers", "pipeline_tag": "text-generation", "tags": ["prunery"]}
+def _front_matter(spec: JobSpec, base: BaseModel, proofs: Proofs, variant: Format | None) -> str:
+    """Hubs know no word for pruning; the model is a fine-tuned one too, and they have a word for that."""
+    tags = ["prunery", "pruning", "structured-pruning"]
+    if proofs.gguf and variant is None:
+        tags.append("gguf")
+    if variant is not None:
+        tags += ["compressed-tensors", variant]
+    fields: dict[str, Any] = {"library_name": "transformers", "pipeline_tag": "text-generation", "tags": tags}
     if base.licence:
         fields["license"] = base.licence
     if isinstance(spec.base_model, HubModel):
         fields["base_model"] = spec.base_model.id
+        fields["base_model_relation"] = "finetune" if variant is None else "quantized"
     return f"---\n{yaml.safe_dump(fields, sort_keys=False)}---\n"
 
 

@@ -8,6 +8,7 @@ import yaml
 from jobs.specs import JobSpec
 from worker.engine import comparison_picture, model_card, pictures, report_page, training_picture, units_picture
 from worker.engine.base_models import BaseModel
+from worker.engine.proofs import Proofs
 from worker.engine.report import Report
 
 PICTURES = {
@@ -23,6 +24,7 @@ def write(
     spec: JobSpec,
     base: BaseModel,
     report: Report,
+    proofs: Proofs,
 ) -> None:
     """Add the report with its page and pictures, recipe.yaml, README.md and the base model's licence files."""
     (folder / "compression_report.json").write_text(report.model_dump_json(indent=1) + "\n", encoding="utf-8")
@@ -32,6 +34,6 @@ def write(
     for name, draw in PICTURES.items():
         pictures.png(draw, report, folder / name)
     (folder / "report.html").write_text(report_page.text(report, title), encoding="utf-8")
-    (folder / "README.md").write_text(model_card.text(spec, base, report), encoding="utf-8")
+    (folder / "README.md").write_text(model_card.text(spec, base, report, proofs), encoding="utf-8")
     for licence in base.folder.glob("LICENSE*"):
         shutil.copyfile(licence, folder / licence.name)

@@ -99,9 +99,9 @@ def compress(
         seconds=job.story.seconds,
         history=reporter.history,
     )
-    papers.write(out, spec, job.base, done)
+    papers.write(out, spec, job.base, done, proofs)
     certificate.write(out, certificate.of_reload(proof), proofs.gguf)
-    forms.complete(out, proofs)
+    forms.complete(job, out, done, proofs)
     return done.summary()
 
 

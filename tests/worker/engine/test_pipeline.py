@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from huggingface_hub import ModelCard
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -137,6 +138,9 @@ def test_a_quantised_variant_is_a_repository_of_its_own(done: Result) -> None:
     found = json.loads((variant / "certificate.json").read_text())
     assert found["quantised"]["format"] == "w8a8"
     assert 0 < found["quantised"]["quantisation"] < 0.3
+    card = ModelCard.load(variant / "README.md")
+    assert card.data.tags[-1] == "w8a8"
+    assert "the `w8a8` variant" in card.text
     assert {"README.md", "model.safetensors"} <= {file["path"] for file in found["files"]}
 
 
