@@ -12,11 +12,11 @@ from sqlalchemy.orm import Session
 from app import keyset, registry
 from app.keyset import Page, Place
 from jobs import ids, webhooks
-from jobs.errors import NameTaken, NotFound
+from jobs.errors import NameTaken, NotFound, VersionInUse
 from jobs.registry_tables import ModelRow, RefRow
 from jobs.tables import ProjectRow
 
-ALIAS = "alias"
+ALIAS, TAG = "alias", "tag"
 
 
 def page(
@@ -112,6 +112,22 @@ def restore(session: Session, of: str, name: str, *, project_id: str, grace: tim
     row.deleted_at = None
     _touch(session, row)
     return row
+
+
+def remove_version(session: Session, row: ModelRow, revision: str) -> str:
+    """Forget a version and its tags, for good; its commit.
+
+    Raises:
+        NotFound: the model has no such version.
+        VersionInUse: a branch or an alias stands for it.
+    """
+    found = registry.revision(session, row.id, revision)
+    users = [ref.name for ref in registry.refs(session, row.id, [found.commit]) if ref.kind != TAG]
+    if users:
+        raise VersionInUse(f"{', '.join(users)} stands for {found.commit}.", hint="Have it stand for another first.")
+    session.delete(found)
+    _touch(session, row)
+    return found.commit
 
 
 def set_alias(session: Session, row: ModelRow, name: str, alias: str, revision: str) -> RefRow:

@@ -122,9 +122,14 @@ def deprecate(client: Client, model: str, message: str | None, undo: bool) -> No
 
 @models.command()
 @one_model
+@click.option("--revision", help="Only this version, at once and for good: a tag or a commit.")
 @with_client
-def delete(client: Client, model: str) -> None:
+def delete(client: Client, model: str, revision: str | None) -> None:
     """Hide MODEL and all its versions; some days later its files are deleted."""
+    if revision is not None:
+        registry.remove_version(client, model, revision)
+        click.echo(f"{model} has no version {revision} any more.")
+        return
     gone = registry.remove(client, model)
     click.echo(f"{gone.place} is deleted; until its files are, this undoes it: prunery models restore {gone.place}")
 

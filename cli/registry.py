@@ -124,6 +124,10 @@ def version(client: Client, name: str, revision: str) -> Version:
     return client.call(Version, "GET", f"{_path(client, name)}/versions/{quote(revision, safe='')}")
 
 
+def remove_version(client: Client, name: str, revision: str) -> None:
+    client.delete(f"{_path(client, name)}/versions/{quote(revision, safe='')}")
+
+
 def set_alias(client: Client, name: str, alias: str, revision: str) -> Ref:
     path = f"{_path(client, name)}/aliases/{quote(alias, safe='')}"
     return client.call(Ref, "PUT", path, json={"revision": revision})

@@ -17,6 +17,7 @@ PruneryError
 │   ├── StateConflict           the job is not in a state that allows this
 │   ├── RangeNotSatisfiable     bytes beyond the end of an artifact
 │   ├── FileInUse               a job that has not ended needs the file
+│   ├── VersionInUse            a branch or an alias stands for the version of a model
 │   └── AddressRefused, TooManyEndpoints    of webhooks: an address that we must not call, or one too many
 ├── BaseModelError              the model to compress cannot be used
 │   ├── BaseModelNotFound, BaseModelGated
@@ -67,6 +68,7 @@ from jobs.refusals import RevisionNotFound as RevisionNotFound
 from jobs.refusals import StateConflict as StateConflict
 from jobs.refusals import TooManyEndpoints as TooManyEndpoints
 from jobs.refusals import Unauthorized as Unauthorized
+from jobs.refusals import VersionInUse as VersionInUse
 from jobs.refusals import VersionMismatch as VersionMismatch
 from jobs.run_errors import CheckpointMismatch as CheckpointMismatch
 from jobs.run_errors import DeadlineExceeded as DeadlineExceeded

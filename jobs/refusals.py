@@ -109,6 +109,14 @@ class ProjectNotEmpty(RequestRefused):
     title = "The project is in use"
 
 
+class VersionInUse(RequestRefused):
+    """A branch or an alias stands for the version."""
+
+    code = "version_in_use"
+    status = 409
+    title = "The version is in use"
+
+
 class InvalidCursor(RequestRefused):
     """The cursor of a list does not come from us."""
 

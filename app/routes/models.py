@@ -151,6 +151,17 @@ def get_version(namespace: str, name: str, revision: str, door: DoorDep, caller:
         return VersionWithFiles.with_files(row, names.get(row.commit, []), registry.files(session, row))
 
 
+@router.delete(ONE + "/versions/{revision}", status_code=204, responses=problems.responses(404, 409, 422))
+def delete_version(
+    namespace: str, name: str, revision: str, door: DoorDep, caller: ModelWriter, audit: AuditDep
+) -> None:
+    """Delete a version that no branch and no alias stands for, and its tags with it. It cannot be restored."""
+    with door.sessions.begin() as session:
+        row = registry.owned(session, namespace, name, project_id=caller.project_id)
+        commit = models.remove_version(session, row, revision)
+        audit.record(session, "model.delete_version", row.id, model=f"{namespace}/{name}", commit=commit)
+
+
 @router.get(ONE + "/refs", responses=problems.responses(404, 422))
 def list_refs(namespace: str, name: str, door: DoorDep, caller: ModelReader) -> RefList:
     """All branches, tags and aliases of a model, by name."""

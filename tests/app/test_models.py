@@ -87,6 +87,21 @@ def test_an_alias_moves_and_takes_no_name_of_ours(client: TestClient, published:
     assert actions(client)[:2] == ["model.delete_alias", "model.set_alias"]
 
 
+def test_a_version_goes_when_only_tags_stand_for_it(client: TestClient, published: list[tuple[str, str]]) -> None:
+    (job_id, first), _, (_, newest) = published
+    client.put(f"{MODEL}/aliases/champion", json={"revision": first})
+    for name in ("main", newest, "champion", job_id):
+        refused = client.delete(f"{MODEL}/versions/{name}")
+        assert (refused.status_code, refused.json()["code"]) == (409, "version_in_use")
+    client.delete(f"{MODEL}/aliases/champion")
+    assert client.delete(f"{MODEL}/versions/{job_id}").status_code == 204
+    assert client.delete(f"{MODEL}/versions/{first}").status_code == 404
+    assert len(client.get(f"{MODEL}/versions").json()["data"]) == 2
+    assert job_id not in {ref["name"] for ref in client.get(f"{MODEL}/refs").json()["data"]}
+    assert client.get(f"/v1/compression/jobs/{job_id}/artifacts").json()["data"] == []
+    assert actions(client)[0] == "model.delete_version"
+
+
 def test_an_alias_cannot_hide_a_branch(client: TestClient, sessions: Sessions, spec: JobSpec) -> None:
     main, small = (revisions.of(revisions.file("a", size), branch=name) for size, name in ((1, "main"), (2, "w8a8")))
     with sessions.begin() as session:
@@ -166,6 +181,7 @@ def test_another_project_reads_what_is_public_and_changes_nothing(
         ("PATCH", MODEL, {"json": {"visibility": "public"}}),
         ("DELETE", MODEL, {}),
         ("POST", f"{MODEL}/restore", {}),
+        ("DELETE", f"{MODEL}/versions/main", {}),
         ("PUT", f"{MODEL}/aliases/a", {"json": {"revision": "main"}}),
         ("DELETE", f"{MODEL}/aliases/a", {}),
     ]

@@ -46,6 +46,9 @@ def test_a_model_is_described_named_deprecated_deleted_and_brought_back(service:
     assert "Use another." in said("list")
     assert "not deprecated" in said("deprecate", NAME, "--undo")
 
+    assert "version_in_use" in run("delete", NAME, "--revision", "main").output
+    assert "no version" in said("delete", NAME, "--revision", first)
+    assert len(json.loads(said("versions", NAME, "--json"))) == 1
     assert f"prunery models restore default/{NAME}" in said("delete", NAME)
     assert "There are no models" in said("list")
     assert NAME in said("list", "--deleted")
