@@ -10,13 +10,13 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, Protocol, assert_never
 
-from app import gguf, hub, local_paths, storage_places
+from app import gguf, held, hub, local_paths, storage_places
 from app.deps import Door
 from app.pointers import at
 from jobs import errors, shapes
 from jobs.files import Files, split_uri
 from jobs.shapes import ModelShape
-from jobs.sources import GgufModel, HubModel, LocalModel, ModelSource, S3Model
+from jobs.sources import GgufModel, HubModel, LocalModel, ModelSource, RegistryModel, S3Model
 
 LONGEST_JSON = 16 * 2**20
 INDEX = "model.safetensors.index.json"
@@ -67,32 +67,50 @@ class S3Folder:
         return self.files.read(f"{prefix.rstrip('/')}/{name}", limit, bucket)
 
 
-def shape(source: ModelSource, door: Door) -> ModelShape | None:
-    """The model's shape, or None if only the worker can tell.
+def look(source: ModelSource, door: Door, project_id: str) -> tuple[ModelSource, ModelShape | None]:
+    """The model as a job is to name it, with the commit that it is at, and its shape; None if only a worker can tell.
 
     Raises:
         BaseModelError: with a pointer below the source.
     """
     match source:
-        case HubModel(id=id, revision=revision):
-            try:
-                return _shape(hub.HubFolder(id, revision))
-            except hub.Silent as silence:
-                logger.info("the hub is silent about %s: %s", id, silence)
-                return None
+        case HubModel():
+            return _of_hub(source, door)
+        case RegistryModel():
+            pinned, folder = held.of_registry(source, door, project_id)
+            return pinned, shape_of(folder)
         case LocalModel(path=path):
-            return _shape(LocalFolder(_allowed(path, door)))
+            return source, shape_of(LocalFolder(_allowed(path, door)))
         case S3Model(uri=uri):
             with at("/uri"):
                 _require_allowed(uri, door.files.bucket)
-            return _shape(S3Folder(door.files, uri))
+            return source, shape_of(S3Folder(door.files, uri))
         case GgufModel(path=path):
-            return _gguf_shape(path, door)
+            return source, _gguf_shape(path, door)
         case _:
             assert_never(source)
 
 
-def _shape(folder: Folder) -> ModelShape:
+def _of_hub(source: HubModel, door: Door) -> tuple[HubModel, ModelShape | None]:
+    """From a copy if this very commit is held, else from the hub; if the hub is silent, at the commit held last."""
+    if (folder := held.copy(source, door)) is not None:
+        return source, shape_of(folder)
+    there = hub.HubFolder(source.id, source.revision)
+    try:
+        shape = shape_of(there)
+        return source.model_copy(update={"revision": there.revision}), shape
+    except hub.Silent as silence:
+        logger.info("the hub is silent about %s: %s", source.id, silence)
+    pinned = held.newest(source, door) if source.revision is None else source
+    folder = held.copy(pinned, door)
+    return pinned, None if folder is None else shape_of(folder)
+
+
+def shape_of(folder: Folder) -> ModelShape:
+    """
+    Raises:
+        BaseModelError: it is no model that we can make smaller, or not all of it is there.
+    """
     names = folder.names()
     shapes.check_files(names)
     _check_shards(folder, names)

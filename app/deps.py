@@ -9,6 +9,7 @@ from sqlalchemy import Engine
 from sqlalchemy.orm import Session, sessionmaker
 
 from app.changes import Changes
+from app.incoming import Incoming
 from app.metrics import Metrics
 from app.rate_limits import Counter
 from app.readiness import Readiness
@@ -35,6 +36,7 @@ class Door:
     readiness: Readiness
     egress: Egress
     seal: Seal
+    incoming: Incoming
     # Each upload keeps a thread and one part in memory; more of them wait, unread, at their sockets.
     uploads: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(UPLOADS_AT_ONCE))
 
@@ -55,6 +57,7 @@ def open_door(settings: Settings) -> Door:
         Readiness(settings, engine, files),
         Egress(settings),
         Seal(settings.encryption_keys),
+        Incoming(settings, files),
     )
 
 

@@ -21,7 +21,7 @@ def main(path: str) -> int:
     """0 if the job can be planned, 1 if not."""
     spec = JobSpec.model_validate_json(Path(path).read_bytes())
     try:
-        plan = intake.check(spec, open_door(_without_service()), DEFAULT_PROJECT)
+        _, plan = intake.check(spec, open_door(_without_service()), DEFAULT_PROJECT)
     except PruneryError as error:
         sys.stdout.write(json.dumps({"problem": _problem(error)}))
         return 1

@@ -39,7 +39,7 @@ def estimate(spec: JobSpec, door: Door, project_id: str) -> Estimate:
     Raises:
         PruneryError: the job would be refused, for this reason.
     """
-    plan = intake.check(spec, door, project_id)
+    spec, plan = intake.check(spec, door, project_id)
     return Estimate(
         plan=plan,
         memory_bytes=None if plan is None else plan.memory,
@@ -52,7 +52,7 @@ def estimate(spec: JobSpec, door: Door, project_id: str) -> Estimate:
 def _warnings(spec: JobSpec, plan: Plan | None) -> Iterator[Warning]:
     model, asked = spec.base_model, spec.method.ratio
     if isinstance(model, HubModel) and model.revision is None:
-        detail = "Without a revision the job takes whatever the default branch holds when it runs."
+        detail = "The hub does not answer: the job takes whatever the default branch holds when it runs."
         yield Warning(code="revision_not_pinned", pointer="/base_model/revision", detail=detail)
     if plan is None:
         detail = "The hub does not answer, so that only the worker will tell what the job comes to."

@@ -23,7 +23,8 @@ class HubFolder:
         self.id, self.revision = id, revision
 
     def names(self) -> list[str]:
-        """
+        """Also has `revision` be the commit from now on.
+
         Raises:
             BaseModelNotFound, BaseModelGated: the hub says so.
             Silent
@@ -32,6 +33,7 @@ class HubFolder:
 
         with _named_errors(self.id, errors.BaseModelNotFound, errors.BaseModelGated):
             info = HfApi().model_info(self.id, revision=self.revision, timeout=TIMEOUT_SECONDS)
+        self.revision = info.sha or self.revision
         return [entry.rfilename for entry in info.siblings or ()]
 
     def read(self, name: str, limit: int) -> bytes:

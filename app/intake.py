@@ -10,8 +10,8 @@ from jobs.outline import Plan, forecast
 from jobs.specs import JobSpec
 
 
-def check(spec: JobSpec, door: Door, project_id: str) -> Plan | None:
-    """What the job will keep, or None if only the worker can read the model.
+def check(spec: JobSpec, door: Door, project_id: str) -> tuple[JobSpec, Plan | None]:
+    """The job with its base model at a commit, and what it will keep; None if only the worker can read the model.
 
     Raises:
         PruneryError: with the JSON Pointer of the field to change, if that helps.
@@ -27,9 +27,10 @@ def check(spec: JobSpec, door: Door, project_id: str) -> Plan | None:
         with at(place):
             datasets.check(source, door, project_id, window=windows.get(place, 1))
     with at("/base_model"):
-        shape = base_models.shape(spec.base_model, door)
+        pinned, shape = base_models.look(spec.base_model, door, project_id)
+    spec = spec.model_copy(update={"base_model": pinned})
     if shape is None:
-        return None
+        return spec, None
     with at("/method/train/sequence_length"):
         shapes.check_sequence_length(shape, train.sequence_length)
     if spec.evaluation.window is not None:
@@ -45,7 +46,7 @@ def check(spec: JobSpec, door: Door, project_id: str) -> Plan | None:
     with at("/output/formats"):
         formats.check(shape, spec.output.formats, spec.method.ffn_multiple)
     with at("/method/ratio" if spec.method.target is None else "/method/target"):
-        return forecast(shape, spec)
+        return spec, forecast(shape, spec)
 
 
 def _check_deadline(spec: JobSpec) -> None:

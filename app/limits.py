@@ -8,7 +8,7 @@ from app import problems
 from jobs import errors
 from jobs.settings import Settings
 
-UPLOAD_PATH = "/v1/files"
+UPLOAD_PATHS = ("/v1/files", "/v1/uploads/")
 
 
 class Limits:
@@ -27,7 +27,7 @@ class Limits:
             refusal = errors.RequestRefused("An address cannot hold a NUL character.")
             await problems.answer(scope, refusal)(scope, receive, send)
             return
-        is_upload = scope["path"] == UPLOAD_PATH
+        is_upload = scope["path"] == UPLOAD_PATHS[0] or scope["path"].startswith(UPLOAD_PATHS[1])
         limit = self._settings.max_upload_bytes if is_upload else self._settings.max_body_bytes
         announced = content_length(scope)
         received = 0

@@ -39,7 +39,9 @@ from app.routes import (
     records,
     removal,
     streams,
+    uploads,
     verbs,
+    versions,
     webhooks,
 )
 from jobs import errors, logs, tracing
@@ -59,6 +61,8 @@ ROUTES = (
     papers,
     models,
     files,
+    uploads,
+    versions,
     methods,
     account,
     api_keys,

@@ -12,6 +12,7 @@ from jobs.registry_tables import ModelRow, RevisionFileRow
 from jobs.settings import Settings
 from jobs.states import LEASED, Status
 from jobs.tables import CheckpointRow, FileRow, JobRow, ProjectRow
+from jobs.upload_rows import UploadRow
 
 COUNTED = ("max_queued", "max_storage_bytes", "max_uploaded_bytes")  # here; `max_running` is the claim's
 
@@ -125,9 +126,12 @@ def jobs(session: Session, project_id: str) -> dict[Status, int]:
 
 
 def uploaded_bytes(session: Session, project_id: str) -> int:
-    """Of the files that the project has uploaded."""
-    total = func.coalesce(func.sum(FileRow.bytes), 0)
-    return int(session.scalars(select(total).where(FileRow.project_id == project_id)).one())
+    """Of the files that the project has uploaded, and of the uploads of models, begun or not yet forgotten."""
+    total = sum(
+        session.scalars(select(func.coalesce(func.sum(row.bytes), 0)).where(row.project_id == project_id)).one()
+        for row in (FileRow, UploadRow)
+    )
+    return int(total)
 
 
 def published_bytes(session: Session, project_id: str) -> int:

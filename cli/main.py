@@ -27,6 +27,7 @@ COMMANDS = {
     "finish": Lazy("cli.verbs:finish", "Have a job publish what it has come to."),
     "retry": Lazy("cli.verbs:retry", "Let a job that ended begin anew."),
     "edit": Lazy("cli.edit:edit", "Give a job another name, priority or metadata."),
+    "upload": Lazy("cli.upload:upload", "Send a model of this machine, to be the base of jobs."),
     "download": Lazy("cli.download:download", "Fetch the model that a job made."),
     "models": Lazy("cli.models:models", "Manage models: versions, aliases, deprecation, deletion."),
     "doctor": Lazy("cli.doctor:doctor", "Say what is wrong with a service, and what to do."),

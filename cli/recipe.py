@@ -99,7 +99,13 @@ def parse_assignment(text: str) -> tuple[str, Any]:
 
 
 def model_source(given: str, folder: Path = Path()) -> dict[str, Any]:
-    """What a model's short name means: a folder, a GGUF file, an s3:// prefix, or else a hub id (`id@revision`)."""
+    """What a model's short name means: a folder, a GGUF file, an s3:// prefix, `registry:…/…`, or else a hub id.
+
+    The last two may have an `@revision`.
+    """
+    if given.startswith("registry:"):
+        identifier, _, revision = given.removeprefix("registry:").partition("@")
+        return {"source": "registry", "id": identifier} | ({"revision": revision} if revision else {})
     if given.startswith("s3://"):
         return {"source": "gguf", "path": given} if given.endswith(".gguf") else {"source": "s3", "uri": given}
     path = folder / Path(given).expanduser()

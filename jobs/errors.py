@@ -12,6 +12,7 @@ PruneryError
 │   ├── QuotaExceeded           the project has all that it may have
 │   ├── RateLimited             the key asks too often
 │   ├── BodyTooLarge            more bytes than the limit
+│   ├── OffsetMismatch, BodyMismatch    of uploads: not the bytes that follow, or not those announced
 │   ├── IdempotencyKeyReused, RequestInFlight   sent again, but not the same; not yet answered
 │   ├── VersionMismatch         not as the client knows it
 │   ├── StateConflict           the job is not in a state that allows this
@@ -46,6 +47,7 @@ the same request may succeed later.
 
 from jobs.fields import FieldError as FieldError  # named from here by those who raise
 from jobs.refusals import AddressRefused as AddressRefused
+from jobs.refusals import BodyMismatch as BodyMismatch
 from jobs.refusals import BodyTooLarge as BodyTooLarge
 from jobs.refusals import EntryNotFound as EntryNotFound
 from jobs.refusals import FileInUse as FileInUse
@@ -56,6 +58,7 @@ from jobs.refusals import InvalidSpec as InvalidSpec
 from jobs.refusals import KeyNotValid as KeyNotValid
 from jobs.refusals import NameTaken as NameTaken
 from jobs.refusals import NotFound as NotFound
+from jobs.refusals import OffsetMismatch as OffsetMismatch
 from jobs.refusals import ProjectNotEmpty as ProjectNotEmpty
 from jobs.refusals import PruneryError as PruneryError
 from jobs.refusals import QuotaExceeded as QuotaExceeded

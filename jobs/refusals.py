@@ -195,6 +195,23 @@ class VersionMismatch(RequestRefused):
     title = "It has changed meanwhile"
 
 
+class OffsetMismatch(RequestRefused):
+    """The bytes of an upload do not follow those that are there."""
+
+    code = "offset_mismatch"
+    status = 409
+    title = "The upload stands elsewhere"
+    retryable = True
+
+
+class BodyMismatch(RequestRefused):
+    """What was sent is not what was announced."""
+
+    code = "body_mismatch"
+    status = 422
+    title = "Other bytes than announced"
+
+
 class RangeNotSatisfiable(RequestRefused):
     """The bytes asked for lie beyond the end."""
 

@@ -130,6 +130,14 @@ class Settings(S3Settings):
     checkpoint_days: float | None = Field(
         7.0, gt=0, description="Jobs that ended so long ago cannot be resumed any more: their checkpoints are deleted."
     )
+    upload_days: float | None = Field(
+        7.0,
+        gt=0,
+        description="Uploads of models that nobody has gone on with for so long are deleted; never if not set.",
+    )
+    hub_copy_days: float | None = Field(
+        30.0, gt=0, description="Copies of hub models that no job has used for so long are deleted; never if not set."
+    )
     history_days: float | None = Field(
         None, gt=0, description="Events and metrics of jobs that ended so long ago are deleted; never if not set."
     )

@@ -40,7 +40,9 @@ class HubModel(Spec):
 
     source: Literal["hub"]
     id: HubId
-    revision: Text | None = Field(None, description="Branch, tag or commit; the default branch if not given.")
+    revision: Text | None = Field(
+        None, description="Branch, tag or commit; the default branch if not given. A stored job has the commit."
+    )
 
 
 class LocalModel(Spec):
@@ -64,13 +66,27 @@ class S3Model(Spec):
     uri: S3Uri
 
 
-ModelSource = Annotated[HubModel | LocalModel | GgufModel | S3Model, Field(discriminator="source")]
+class RegistryModel(Spec):
+    """A model of this service: uploaded, or published by a job."""
+
+    source: Literal["registry"]
+    id: Annotated[str, Field(pattern=r"^[\w.-]+/[\w.-]+$", max_length=200, description="`namespace/name`")]
+    revision: Text | None = Field(None, description="Branch, tag, alias or commit; `main` if not given.")
+
+
+ModelSource = Annotated[HubModel | LocalModel | GgufModel | S3Model | RegistryModel, Field(discriminator="source")]
 
 
 def place(source: ModelSource) -> str:
     """Where a model is, in one word: its hub id, path or URI."""
     match source:
-        case HubModel(id=place) | LocalModel(path=place) | GgufModel(path=place) | S3Model(uri=place):
+        case (
+            HubModel(id=place)
+            | RegistryModel(id=place)
+            | LocalModel(path=place)
+            | GgufModel(path=place)
+            | S3Model(uri=place)
+        ):
             return place
         case _:
             assert_never(source)

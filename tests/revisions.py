@@ -3,7 +3,8 @@
 import hashlib
 from collections.abc import Mapping
 
-from worker.contents import NewFile, pointer_oid
+from jobs.git_names import pointer_oid
+from worker.contents import NewFile
 from worker.facts import Facts
 from worker.revisions import MAIN, NewRevision
 

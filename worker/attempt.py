@@ -14,10 +14,11 @@ from typing import TypeVar
 
 from sqlalchemy.orm import Session, sessionmaker
 
-from jobs import database
+from jobs import database, held_models
 from jobs.errors import PruneryError, StorageUnavailable
 from jobs.files import Files
 from jobs.settings import Settings
+from jobs.specs import JobSpec
 from jobs.tables import Json
 from worker import endings, holds, host_memory, publish, restore, revisions, saved, workdir
 from worker.endings import Failure
@@ -122,6 +123,7 @@ class Attempt:
     def _run_engine(self, command: Sequence[str], folder: Path, out: Path) -> endings.Result | Failure:
         spec, kept, scratch = (folder / name for name in ("spec.json", "checkpoints", "tmp"))
         spec.write_text(json.dumps(self._claim.spec))
+        command = [*command, *self._base(folder)]
         kept.mkdir()
         scratch.mkdir()
         patience = self._settings.storage_patience_seconds
@@ -142,6 +144,18 @@ class Attempt:
         finally:
             saver.abandon()
         return left
+
+    def _base(self, folder: Path) -> list[str]:
+        """The options that tell the engine where its base model lies, if that is in our object storage."""
+        source = JobSpec.model_validate(self._claim.spec).base_model
+        with self._sessions.begin() as session:
+            held = held_models.files(session, source)
+            held_models.note_use(session, source)
+        if held:
+            file = folder / "held.json"
+            file.write_text(json.dumps(held_models.as_json(held)))
+            return ["--held", str(file)]
+        return []
 
     def _read(self, out: Path, exit_code: int, *, memory_kills: int | None) -> endings.Result | Failure:
         journal = self._journal

@@ -24,6 +24,7 @@ from jobs.specs import JobSpec
 from worker import process
 
 if TYPE_CHECKING:
+    from worker.engine.job import Inputs
     from worker.engine.reporter import Reporter
 
 logger = logging.getLogger(__name__)
@@ -46,6 +47,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--spec", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--checkpoints", type=Path, help="keep them here, and go on from the newest that is whole")
+    parser.add_argument("--held", type=Path, help="JSON of the base model's files, which lie in object storage")
+    parser.add_argument("--keep-base", action="store_true", help="put a hub model into object storage, and tell of it")
     parser.add_argument("--processes", type=int, help="that train together; as many as there are GPUs if not given")
     parser.add_argument("--events-fd", type=int, required=True)
     options = parser.parse_args(arguments)
@@ -80,7 +83,7 @@ def _run(spec: JobSpec, options: argparse.Namespace, events: TextIO) -> int:
 
 
 def _compress(spec: JobSpec, options: argparse.Namespace, reporter: "Reporter") -> dict[str, object]:
-    from worker import companions, fetch
+    from worker import companions
     from worker.engine import orders, pipeline, ranks
 
     out, kept = options.out, options.checkpoints
@@ -91,11 +94,25 @@ def _compress(spec: JobSpec, options: argparse.Namespace, reporter: "Reporter") 
     command = [sys.executable, "-P", "-m", "worker.child", "--spec", str(options.spec), "--processes", "1"]
     if kept is not None:
         command += ["--checkpoints", str(kept)]
+    if options.held is not None:
+        command += ["--held", str(options.held)]
     with tempfile.TemporaryDirectory(prefix="work-", dir=out) as folder:
         work = Path(folder)
         with companions.started(command, work, processes, out / ERROR):
             ranks.join()
-            return pipeline.compress(spec, fetch.fetch(spec, work), out / MODEL, work, reporter, kept, heard)
+            inputs = _inputs(spec, options, work, reporter)
+            return pipeline.compress(spec, inputs, out / MODEL, work, reporter, kept, heard)
+
+
+def _inputs(spec: JobSpec, options: argparse.Namespace, work: Path, reporter: "Reporter") -> "Inputs":
+    from jobs import held_models
+    from worker import fetch
+
+    def tell(commit: str, files: list[held_models.HeldFile]) -> None:
+        reporter.kept(commit, held_models.as_json(files))
+
+    held = held_models.of_json(json.loads(options.held.read_bytes())) if options.held else []
+    return fetch.fetch(spec, work, held, tell if options.keep_base else None)
 
 
 def _named(error: Exception) -> errors.PruneryError:

@@ -3,14 +3,13 @@
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from jobs.errors import PruneryError
+from jobs.git_names import blob_header, is_large, pointer_oid
 from worker.errand import Check
 
 CHUNK_BYTES = 2**20
-LARGE_BYTES = 10 * 2**20
-LARGE_SUFFIXES = frozenset({".gguf", ".onnx", ".safetensors"})
 
 
 @dataclass(frozen=True)
@@ -25,7 +24,7 @@ class NewFile:
 
     @property
     def is_large(self) -> bool:
-        return _is_large(self.path, self.bytes)
+        return is_large(self.path, self.bytes)
 
 
 def read(folder: Path, check: Check) -> list[NewFile]:
@@ -51,28 +50,14 @@ def _files_of(folder: Path) -> list[Path]:
 
 def _read(folder: Path, path: Path, check: Check) -> NewFile:
     name, size = path.relative_to(folder).as_posix(), path.stat().st_size
-    content, blob = hashlib.sha256(), hashlib.sha1(_blob_header(size), usedforsecurity=False)
+    content, blob = hashlib.sha256(), hashlib.sha1(blob_header(size), usedforsecurity=False)
     for chunk in _chunks(path):
         check()
         content.update(chunk)
         blob.update(chunk)
     sha256 = content.hexdigest()
-    git_oid = pointer_oid(sha256, size) if _is_large(name, size) else blob.hexdigest()
+    git_oid = pointer_oid(sha256, size) if is_large(name, size) else blob.hexdigest()
     return NewFile(name, size, sha256, git_oid)
-
-
-def pointer_oid(sha256: str, size: int) -> str:
-    """What git calls the pointer to a large file (https://github.com/git-lfs/git-lfs/blob/main/docs/spec.md)."""
-    pointer = f"version https://git-lfs.github.com/spec/v1\noid sha256:{sha256}\nsize {size}\n".encode()
-    return hashlib.sha1(_blob_header(len(pointer)) + pointer, usedforsecurity=False).hexdigest()
-
-
-def _blob_header(size: int) -> bytes:
-    return f"blob {size}\0".encode()
-
-
-def _is_large(path: str, size: int) -> bool:
-    return size > LARGE_BYTES or PurePosixPath(path).suffix in LARGE_SUFFIXES
 
 
 def _chunks(path: Path) -> Iterator[bytes]:

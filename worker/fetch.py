@@ -1,37 +1,70 @@
 """Bringing a job's inputs to this machine: uploaded files and object storage, under one folder."""
 
+import logging
+import shutil
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from jobs import errors, files, shapes
 from jobs.files import Files
+from jobs.held_models import HeldFile
 from jobs.settings import S3Settings
-from jobs.sources import DataSource, FileData, GgufModel, HubData, LocalData, LocalModel, ModelSource, S3Data, S3Model
+from jobs.sources import (
+    DataSource,
+    FileData,
+    GgufModel,
+    HubData,
+    HubModel,
+    LocalData,
+    LocalModel,
+    ModelSource,
+    RegistryModel,
+    S3Data,
+    S3Model,
+)
 from jobs.specs import JobSpec
+from worker import keep
+from worker.engine import base_models
+from worker.engine.base_models import Copy
 from worker.engine.base_models import Reachable as ReachableModel
 from worker.engine.datasets import Reachable as ReachableData
 from worker.engine.job import Inputs
 
+_log = logging.getLogger(__name__)
 
-def fetch(spec: JobSpec, folder: Path) -> Inputs:
+Tell = Callable[[str, list[HeldFile]], None]
+
+
+def fetch(spec: JobSpec, folder: Path, held: Sequence[HeldFile] = (), tell: Tell | None = None) -> Inputs:
     """Download what the engine cannot reach by itself.
 
+    Args:
+        held: The base model's files, if they lie in our object storage.
+        tell: Told the commit and the files of a hub model that is now there too; it is not put there if None.
     Raises:
         BaseModelNotFound, DatasetNotFound: there is nothing at the place named.
         StorageUnavailable, OutOfDisk
     """
     texts = {place: _data(source, folder / place.strip("/")) for place, source in spec.texts.items()}
     return Inputs(
-        model=_model(spec.base_model, folder / "base"),
+        model=_model(spec.base_model, folder / "base", held, tell),
         training=texts["/dataset"],
         held_out=texts.get("/evaluation/dataset"),
         texts=texts,
     )
 
 
-def _model(source: ModelSource, folder: Path) -> ReachableModel:
+def _model(source: ModelSource, folder: Path, held: Sequence[HeldFile], tell: Tell | None) -> ReachableModel:
     match source:
+        case RegistryModel(id=id, revision=commit):
+            if not held:
+                raise errors.BaseModelNotFound(f"There is no model {id} any more, or not this revision of it.")
+            return Copy(keep.bring(_storage(), held, folder, id), id, commit)
+        case HubModel():
+            return _hub_model(source, folder, held, tell)
         case S3Model(uri=uri):
             _download_prefix(uri, folder)
             return LocalModel(source="local", path=str(folder))
@@ -42,6 +75,20 @@ def _model(source: ModelSource, folder: Path) -> ReachableModel:
                 raise errors.BaseModelNotFound(f"There is no object {path}.") from error
         case _:
             return source
+
+
+def _hub_model(source: HubModel, folder: Path, held: Sequence[HeldFile], tell: Tell | None) -> ReachableModel:
+    if held:
+        try:
+            return Copy(keep.bring(_storage(), held, folder, source.id), source.id, source.revision)
+        except errors.BaseModelNotFound as error:  # it is put there once more
+            _log.warning("The hub is asked again: %s", error)
+            shutil.rmtree(folder, ignore_errors=True)
+    if tell is None:
+        return source
+    there = base_models.download(source)
+    keep.try_to_keep(_storage(), there, partial(tell, there.name))
+    return Copy(there, source.id, there.name)
 
 
 def _data(source: DataSource, folder: Path) -> ReachableData:

@@ -8,10 +8,12 @@ from sqlalchemy import ColumnElement, CursorResult, Result, Select, delete, func
 from sqlalchemy.orm import Session
 
 from jobs import references
+from jobs.held_models import HubCopyRow
 from jobs.registry_tables import ModelRow
 from jobs.settings import Settings
 from jobs.states import FINAL
 from jobs.tables import CheckpointRow, EventRow, FileRow, HoldRow, JobRow, MetricRow
+from jobs.upload_rows import UploadRow
 from jobs.webhook_tables import WebhookDeliveryRow
 
 BATCH = 1_000
@@ -33,6 +35,12 @@ def steps(settings: Settings, *, dry: bool) -> dict[str, Step]:
     if settings.delivery_days is not None:
         kept = settings.delivery_days
         found["deliveries"] = lambda session: _deliveries(session, kept, dry=dry)
+    if settings.upload_days is not None:
+        unfinished = settings.upload_days
+        found["uploads"] = lambda session: _uploads(session, unfinished, dry=dry)
+    if settings.hub_copy_days is not None:
+        idle = settings.hub_copy_days
+        found["hub copies"] = lambda session: _hub_copies(session, idle, dry=dry)
     if settings.file_days is not None:
         unused = settings.file_days
         found["files"] = lambda session: _files(session, unused, dry=dry)
@@ -82,6 +90,23 @@ def _files(session: Session, days: float, *, dry: bool) -> int:
     locked = session.scalars(query.limit(BATCH).with_for_update(skip_locked=True)).all()
     # Asked again under the lock: a job that was sent meanwhile is seen only by a statement that begins after it.
     return _affected(session.execute(delete(FileRow).where(FileRow.id.in_(locked), ~used.exists())))
+
+
+def _uploads(session: Session, days: float, *, dry: bool) -> int:
+    """Those that nobody has gone on with, or made a version of, since; what versions have of them stays."""
+    query = select(UploadRow.id).where(UploadRow.touched_at < func.now() - timedelta(days=days))
+    if dry:
+        return _count(session, query)
+    return _affected(session.execute(delete(UploadRow).where(UploadRow.id.in_(query.limit(BATCH)))))
+
+
+def _hub_copies(session: Session, days: float, *, dry: bool) -> int:
+    """Copies that no job has used since; their bytes go with the next sweep, and the hub is asked again."""
+    query = select(HubCopyRow.id, HubCopyRow.commit).where(HubCopyRow.used_at < func.now() - timedelta(days=days))
+    if dry:
+        return _count(session, query)
+    key = tuple_(HubCopyRow.id, HubCopyRow.commit)
+    return _affected(session.execute(delete(HubCopyRow).where(key.in_(query.limit(BATCH)))))
 
 
 def _checkpoints(session: Session, days: float, *, dry: bool) -> int:

@@ -8,13 +8,15 @@ What was said before the sweep looked is kept; what is said afterwards finds the
 
 from collections.abc import Collection, Sequence
 
-from sqlalchemy import func, select
+from sqlalchemy import func, select, union
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
+from jobs.held_models import HubCopyFileRow
 from jobs.registry_tables import RevisionFileRow
 from jobs.states import FINAL
 from jobs.tables import HoldRow, JobRow
+from jobs.upload_rows import UploadRow
 
 # Any number that nothing else in this database locks.
 LOCK = 0x5_7EE9
@@ -34,10 +36,13 @@ def exclude_others(session: Session) -> None:
 
 
 def needed(session: Session, sha256s: Sequence[str]) -> set[str]:
-    """Those of the contents that are a revision's, or that a job which has not ended is about to make one's."""
+    """Those of the contents that belong to a revision or to a copy of a hub model, or are to be published by a job."""
     held = (
         select(HoldRow.sha256)
         .join(JobRow, JobRow.id == HoldRow.job_id)
         .where(HoldRow.sha256.in_(sha256s), JobRow.status.not_in(FINAL))
     )
-    return set(session.scalars(select(RevisionFileRow.sha256).where(RevisionFileRow.sha256.in_(sha256s)).union(held)))
+    published = select(RevisionFileRow.sha256).where(RevisionFileRow.sha256.in_(sha256s))
+    copied = select(HubCopyFileRow.sha256).where(HubCopyFileRow.sha256.in_(sha256s))
+    sent = select(UploadRow.sha256).where(UploadRow.sha256.in_(sha256s), UploadRow.completed_at.is_not(None))
+    return set(session.scalars(union(published, copied, sent, held)))

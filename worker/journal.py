@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 from sqlalchemy.orm import Session, sessionmaker
 
-from jobs import database, logs, meters, tracing
+from jobs import database, held_models, logs, meters, tracing
 from jobs.states import PHASES, Status
 from jobs.tables import Json
 from jobs.transitions import Event
@@ -164,6 +164,9 @@ class Journal:
                 held = not events or leases.append(session, self._claim, events)
                 held = held and (not moved or leases.progress(session, self._claim, phase, progress))
                 if held:  # by the lock that one of these has on the job
+                    for data in (data for type_, data in events if type_ == "base_model_kept"):
+                        source = self._claim.spec["base_model"]["id"]
+                        held_models.record_copy(session, source, data["commit"], held_models.of_json(data["files"]))
                     series.write(session, self._claim.job_id, points, anew=not self._measured)
                     for stay in stays:
                         meters.observe(session, meters.PHASES, stay.seconds, phase=stay.phase)

@@ -1,7 +1,5 @@
 """Revisions as a job makes them known: with the model they are of, and the names that lead to them. Never commits."""
 
-import hashlib
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +8,7 @@ from sqlalchemy import func
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from jobs import ids, repository_names, webhooks
+from jobs import git_names, ids, repository_names, webhooks
 from jobs.registry_tables import ModelRow, RefRow, RevisionFileRow, RevisionRow
 from jobs.tables import JobRow, Json, ProjectRow
 from worker.contents import NewFile
@@ -35,9 +33,7 @@ class NewRevision:
 
 def commit_of(files: Iterable[NewFile | RevisionFileRow]) -> str:
     """The same files at the same paths have the same commit."""
-    manifest = sorted((file.path, file.bytes, file.sha256) for file in files)
-    canonical = json.dumps(manifest, separators=(",", ":")).encode()
-    return hashlib.sha1(canonical, usedforsecurity=False).hexdigest()
+    return git_names.commit((file.path, file.bytes, file.sha256) for file in files)
 
 
 def record(session: Session, job: JobRow, revisions: Sequence[NewRevision]) -> Json:

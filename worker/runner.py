@@ -26,7 +26,7 @@ from worker.retries import GiveUp, Retry, Standing
 from worker.workers import Worker
 
 # -P: a folder of the working directory must not stand in for one of the packages.
-ENGINE = (sys.executable, "-P", "-m", "worker.child")
+ENGINE = (sys.executable, "-P", "-m", "worker.child", "--keep-base")
 
 _log = logging.getLogger(__name__)
 

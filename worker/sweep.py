@@ -7,13 +7,14 @@ uploads that broke off. A young object may be one whose row is still to be writt
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 
-from sqlalchemy import func, select
+from sqlalchemy import func, select, union
 from sqlalchemy.orm import Session, sessionmaker
 
 from jobs.files import BLOBS, JOBS, UPLOADS, Files, OldObject
 from jobs.settings import Settings
 from jobs.states import FINAL
 from jobs.tables import CheckpointRow, FileRow, JobRow
+from jobs.upload_rows import UploadRow
 from worker import holds
 
 # So long a worker that wants to publish may have to wait.
@@ -49,7 +50,9 @@ class Sweep:
         for batch in self._batches(UPLOADS):
             owners = [_owner(entry, UPLOADS) for entry in batch]
             with self._sessions() as session:
-                there = set(session.scalars(select(FileRow.id).where(FileRow.id.in_(owners))))
+                files = select(FileRow.id).where(FileRow.id.in_(owners))
+                sent = select(UploadRow.id).where(UploadRow.id.in_(owners), UploadRow.completed_at.is_(None))
+                there = set(session.scalars(union(files, sent)))
             gone = [entry for owner, entry in zip(owners, batch, strict=True) if owner not in there]
             self._delete(gone)
             yield from gone
@@ -73,7 +76,11 @@ class Sweep:
     def broken_off(self) -> int:
         """Uploads in parts that were begun and never ended."""
         count = 0
+        with self._sessions() as session:
+            going_on = set(session.scalars(select(UploadRow.storage_id).where(UploadRow.completed_at.is_(None))))
         for key, upload_id in self._files.unfinished(self._before):
+            if upload_id in going_on:
+                continue
             count += 1
             if not self._dry:
                 self._files.abort(key, upload_id)

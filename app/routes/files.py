@@ -4,13 +4,13 @@ from collections.abc import AsyncIterator, Iterator
 from functools import partial
 from typing import Annotated, Any
 
-from anyio import fail_after, from_thread, to_thread
+from anyio import from_thread, to_thread
 from fastapi import APIRouter, Query, Request
 from pydantic import AfterValidator
 from sqlalchemy.orm import Session
 from starlette.exceptions import HTTPException
 
-from app import problems, quotas, removal, store, texts
+from app import blocks, problems, quotas, removal, store, texts
 from app.audit import AuditDep
 from app.callers import JobReader, JobWriter
 from app.deps import Door, DoorDep
@@ -25,7 +25,6 @@ from jobs.uploads import Upload
 router = APIRouter(prefix="/v1/files", tags=["files"])
 
 BLOCK_BYTES = 256 * 2**10
-SILENCE_SECONDS = 60
 
 BODY: dict[str, Any] = {
     "requestBody": {
@@ -49,8 +48,8 @@ async def upload_file(
         raise HTTPException(415, "Send the bytes of the file as the body, not a form (curl -T FILE, not -F).")
     if once.key is None:  # a repetition needs no room
         await to_thread.run_sync(_require_room, door, caller.project_id, content_length(request.scope))
-    blocks = _blocks(request.stream())
-    row = await to_thread.run_sync(_store, door, once, name, blocks, limiter=door.uploads)
+    sent = blocks.of(request.stream(), BLOCK_BYTES)
+    row = await to_thread.run_sync(_store, door, once, name, sent, limiter=door.uploads)
     return File.of(row)
 
 
@@ -75,7 +74,7 @@ def _require_room(door: Door, project_id: str, bytes: int) -> None:
         quotas.require_upload(session, project_id, door.settings, bytes)
 
 
-def _store(door: Door, once: Once, name: str, blocks: AsyncIterator[bytes]) -> FileRow:
+def _store(door: Door, once: Once, name: str, sent: AsyncIterator[bytes]) -> FileRow:
     """Runs in a thread of its own, and fetches each block from the event loop."""
     file_id, project_id = ids.new("file"), once.project_id
     key = upload_key(file_id, name)
@@ -87,7 +86,7 @@ def _store(door: Door, once: Once, name: str, blocks: AsyncIterator[bytes]) -> F
         )
 
     with door.files.upload(key, door.settings.max_upload_bytes) as upload:
-        texts.check(name, _sent(upload, blocks))
+        texts.check(name, _sent(upload, sent))
         stored = upload.finish()
     try:
         with quotas.told_once(door.sessions, project_id), door.sessions.begin() as session:
@@ -113,23 +112,3 @@ def _sent(upload: Upload, blocks: AsyncIterator[bytes]) -> Iterator[bytes]:
 
 async def _next(blocks: AsyncIterator[bytes]) -> bytes:
     return await anext(blocks, b"")
-
-
-async def _blocks(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """The body in blocks large enough to be worth a change of thread; never an empty one."""
-    block = bytearray()
-    while chunk := await _within_patience(chunks):
-        block += chunk
-        if len(block) >= BLOCK_BYTES:
-            yield bytes(block)
-            block.clear()
-    if block:
-        yield bytes(block)
-
-
-async def _within_patience(chunks: AsyncIterator[bytes]) -> bytes:
-    try:
-        with fail_after(SILENCE_SECONDS):
-            return await anext(chunks, b"")
-    except TimeoutError as error:
-        raise HTTPException(408, f"Nothing came for {SILENCE_SECONDS} seconds.") from error

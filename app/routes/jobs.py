@@ -67,14 +67,14 @@ def create_job(
         earlier = once.earlier(session, asked)
         row = None if earlier is None else get(session, earlier)
     if row is None:
-        plan = intake.check(spec, door, caller.project_id)
+        pinned, plan = intake.check(spec, door, caller.project_id)
 
         def create(session: Session) -> JobRow:
             quotas.require_submission(session, caller.project_id, door.settings)
             datasets.hold(session, spec, caller.project_id)
             made = store.create(
                 session,
-                spec,
+                pinned,
                 project_id=caller.project_id,
                 max_attempts=door.settings.max_attempts,
                 plan=plan,

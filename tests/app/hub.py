@@ -1,5 +1,6 @@
 """A stand-in for the model hub that answers as the hub does, on a port of this machine."""
 
+import hashlib
 import json
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
@@ -27,6 +28,13 @@ class Hub:
                 self.end_headers()
                 self.wfile.write(body)
 
+            def do_HEAD(self) -> None:
+                status, headers, body = hub.answer(self.path)
+                self.send_response(status)
+                for name, value in {**headers, "Content-Length": str(len(body))}.items():
+                    self.send_header(name, value)
+                self.end_headers()
+
             def log_message(self, format: str, *args: object) -> None:
                 pass
 
@@ -52,8 +60,9 @@ class Hub:
         parts = path.partition("?")[0].strip("/").split("/")
         if parts[0] == "api":
             repo, rest = "/".join(parts[2:4]), parts[4:]
-            revision = rest[1] if rest[:1] == ["revision"] else "main"
-            return self._found(repo, revision) or self._listing(repo)
+            revision = rest[1] if rest[:1] in (["revision"], ["tree"]) else "main"
+            listing = self._tree if rest[:1] == ["tree"] else self._listing
+            return self._found(repo, revision) or listing(repo)
         repo, revision, name = "/".join(parts[:2]), parts[3], "/".join(parts[4:])
         if refusal := self._found(repo, revision):
             return refusal
@@ -61,12 +70,20 @@ class Hub:
             return _refused(403, "GatedRepo")
         if name not in self.files[repo]:
             return _refused(404, "EntryNotFound")
-        return 200, {"X-Repo-Commit": SHA, "ETag": '"1"'}, self.files[repo][name]
+        content = self.files[repo][name]
+        return 200, {"X-Repo-Commit": SHA, "ETag": f'"{hashlib.sha1(content).hexdigest()}"'}, content
 
     def _found(self, repo: str, revision: str) -> tuple[int, dict[str, str], bytes] | None:
         if repo not in self.files:
             return _refused(404, "RepoNotFound")
         return None if revision in ("main", SHA) else _refused(404, "RevisionNotFound")
+
+    def _tree(self, repo: str) -> tuple[int, dict[str, str], bytes]:
+        tree = [
+            {"type": "file", "path": name, "size": len(content), "oid": hashlib.sha1(content).hexdigest()}
+            for name, content in self.files[repo].items()
+        ]
+        return 200, {"Content-Type": "application/json"}, json.dumps(tree).encode()
 
     def _listing(self, repo: str) -> tuple[int, dict[str, str], bytes]:
         listing: dict[str, Any] = {

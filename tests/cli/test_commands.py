@@ -14,6 +14,7 @@ from sqlalchemy import select
 
 from app import store
 from cli.main import COMMANDS, main
+from cli.recipe import model_source
 from jobs.tables import DEFAULT_PROJECT, JobRow
 from tests.cli.conftest import PRUNERY, Service, prunery
 
@@ -119,6 +120,15 @@ def test_the_exit_code_tells_how_a_job_stands(service: Service) -> None:
     refused = run("cancel", succeeded)
     assert refused.exit_code == 2
     assert "invalid_state_transition" in refused.output
+
+
+def test_a_model_is_uploaded_once_and_named_as_a_base(service: Service, small_model: Path) -> None:
+    first = run("upload", str(small_model), "--as", "small")
+    assert first.exit_code == 0, first.output
+    place = first.stdout.strip()
+    assert place.startswith("registry:default/small@")
+    assert run("upload", str(small_model), "--as", "small").stdout.strip() == place
+    assert model_source(place) == {"source": "registry", "id": "default/small", "revision": place.rpartition("@")[2]}
 
 
 def test_a_job_is_paused_resumed_finished_and_begun_anew(service: Service) -> None:

@@ -25,7 +25,17 @@ from jobs.shapes import ModelShape
 from jobs.sources import GgufModel, HubModel, LocalModel
 from worker.engine import gguf_models
 
-Reachable = HubModel | LocalModel | GgufModel
+
+@dataclass(frozen=True)
+class Copy:
+    """A stock folder on this machine that is a copy of a model at one commit."""
+
+    folder: Path
+    name: str
+    revision: str | None
+
+
+Reachable = HubModel | LocalModel | GgufModel | Copy
 """Sources that the engine reads itself; others are brought to this machine first."""
 
 HUB_FILES = ["*.json", "model*.safetensors", "tokenizer*", "*.model", "*.txt", "*.jinja", "README.md", "LICENSE*"]
@@ -137,8 +147,10 @@ def prepare(source: Reachable, work: Path) -> BaseModel:
             folder = work / "base"
             gguf_models.convert(Path(path), folder)
             return open_folder(folder, name=Path(path).name, licence=gguf_models.licence(Path(path)))
+        case Copy(folder=folder, name=name, revision=revision):
+            return open_folder(folder, name=name, revision=revision)
         case HubModel():
-            folder = _download(source)
+            folder = download(source)
             return open_folder(folder, name=source.id, revision=folder.name)
 
 
@@ -183,7 +195,7 @@ def _stated_licence(folder: Path) -> str | None:
     return found[1] if found else None
 
 
-def _download(source: HubModel) -> Path:
+def download(source: HubModel) -> Path:
     """The snapshot's folder in the hub's cache; its name is the commit.
 
     The small files come first, so that a model that cannot be used costs no large download.

@@ -92,6 +92,10 @@ class Reporter:
         """The perplexity of a model on the held-out windows was taken."""
         self.history.perplexities.append(HeldOutPerplexity(step=self._done_steps, model=model, perplexity=perplexity))
 
+    def kept(self, commit: str, files: list[dict[str, Any]]) -> None:
+        """The base model, at this commit, lies in the service's own object storage now."""
+        self._emit({"type": "base_model_kept", "commit": commit, "files": files})
+
     def log(self, message: str, level: str = "info") -> None:
         """A remark for the job's log."""
         self._emit({"type": "log", "level": level, "message": message})
