@@ -24,6 +24,7 @@ from cli.resources import (
     UploadedFile,
     Waiting,
 )
+from cli.stream import Message, messages
 from jobs.errors import RequestInFlight
 from jobs.states import Verb
 
@@ -131,6 +132,17 @@ class Client:
             if not page.has_more or not page.data:
                 return
             after = page.data[-1].seq
+
+    @contextmanager
+    def stream(self, job_id: str, *, after: int = 0) -> Iterator[Iterator[Message]]:
+        """What happens to a job after event `after`, as it happens, until its end.
+
+        Raises:
+            Refused, Unreachable: also when the connection breaks while it is read, or nothing comes for long.
+        """
+        url, params = f"{_job(job_id)}/stream", {"after": after}
+        with _transport_errors(self.url), self._http.stream("GET", url, params=params) as response:
+            yield messages(_checked(response).iter_lines())
 
     def artifacts(self, job_id: str) -> tuple[Artifact, ...]:
         return self.call(ArtifactList, "GET", f"{_job(job_id)}/artifacts").data

@@ -5,9 +5,10 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import TypeVar
 
-from cli.client import Client, ClientError, is_outage
+from cli.client import Client, ClientError, Refused, is_outage
 from cli.progress import QUEUED, Display
 from cli.resources import Event, Job, Progress
+from cli.stream import Message
 from jobs.states import PHASES, Status
 
 POLL_SECONDS = 1.0
@@ -65,6 +66,7 @@ class Follower:
         self._patience = patience
         self._check = check
         self._seen = 0
+        self._streams = True
 
     def follow(self, job_id: str) -> Job:
         """The job as it was at its end.
@@ -79,9 +81,38 @@ class Follower:
             if job.finished:
                 self._display.finish(job.finished_at or datetime.now(UTC), succeeded=job.status is Status.SUCCEEDED)
                 return job
-            time.sleep(POLL_SECONDS)
+            self._listen(job_id)
             self._check()
             job = patiently(lambda: self._client.get(job_id), self._display.note, patience=self._patience)
+
+    def _listen(self, job_id: str) -> None:
+        """Show what is told until the job has ended or the stream breaks off; where none comes through, wait."""
+        if not self._streams:
+            time.sleep(POLL_SECONDS)
+            return
+        has_come = False
+        try:
+            with self._client.stream(job_id, after=self._seen) as messages:
+                for message in messages:
+                    has_come = True
+                    self._check()
+                    if message.event == "done":
+                        return
+                    self._show(message)
+        except ClientError as error:
+            if not (isinstance(error, Refused) or is_outage(error)):
+                raise
+        # A proxy may keep back what goes on without end, and an older service has no such route.
+        self._streams = has_come
+        time.sleep(POLL_SECONDS)
+
+    def _show(self, message: Message) -> None:
+        if message.event == "progress":
+            self._display.progress(Progress.model_validate_json(message.data))
+        elif message.id is not None:
+            event = Event.model_validate_json(message.data)
+            self._seen = event.seq
+            tell(self._display, event)
 
     def _catch_up(self, job: Job) -> None:
         fresh = patiently(
