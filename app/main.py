@@ -13,7 +13,7 @@ from typing import Any
 from anyio import create_task_group, to_thread
 from fastapi import FastAPI
 
-from app import deps, problems
+from app import deps, examples, problems
 from app.access import Access
 from app.auth import KeyCheck, KeyRing
 from app.changes import Changes
@@ -169,6 +169,7 @@ def _document(app: FastAPI) -> None:
             components.setdefault("schemas", {}).update(schema.pop("$defs"), Problem=schema)
             components["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
             document["security"] = [{"key": []}]
+            examples.add(document)
         return app.openapi_schema or {}
 
     app.openapi = openapi  # type: ignore[method-assign]

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import pytest
+from jsonschema import Draft202012Validator, FormatChecker
 from starlette.testclient import TestClient
 
 from app.job_bodies import EXAMPLES
@@ -46,6 +48,26 @@ def test_the_examples_of_a_job_are_sound(client: TestClient) -> None:
     assert body["examples"] == EXAMPLES
     for example in EXAMPLES.values():
         JobSpec.model_validate(example["value"])
+
+
+def test_every_body_and_every_answer_has_an_example_that_is_one(client: TestClient, subtests: pytest.Subtests) -> None:
+    document = client.get("/v1/openapi.json").json()
+    seen = 0
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            contents = [(answer.get("content", {}), status) for status, answer in operation["responses"].items()]
+            contents.append((operation.get("requestBody", {}).get("content", {}), "body"))
+            for content, where in contents:
+                if "application/json" not in content:
+                    continue
+                with subtests.test(f"{method} {path} {where}"):
+                    media = content["application/json"]
+                    examples = [each["value"] for each in media.get("examples", {}).values()] or [media["example"]]
+                    schema = {**media["schema"], "components": document["components"]}
+                    for example in examples:
+                        Draft202012Validator(schema, format_checker=FormatChecker()).validate(example)
+                    seen += 1
+    assert seen > 60
 
 
 def references(node: Any) -> list[str]:
