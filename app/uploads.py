@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sqlalchemy import func, select, update
+from sqlalchemy import delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -66,9 +66,20 @@ def advance(session: Session, row: UploadRow, offset: int, etag: str) -> UploadR
     return moved
 
 
+def forget(session: Session, upload_id: str) -> None:
+    """If it is there."""
+    session.execute(delete(UploadRow).where(UploadRow.id == upload_id))
+
+
 def complete(session: Session, upload_id: str) -> UploadRow:
-    """The content lies under its hash now."""
-    row = session.get_one(UploadRow, upload_id, with_for_update=True, populate_existing=True)
+    """The content lies under its hash now.
+
+    Raises:
+        NotFound: the upload was discarded meanwhile.
+    """
+    row = session.get(UploadRow, upload_id, with_for_update=True, populate_existing=True)
+    if row is None:
+        raise NotFound(f"There is no upload {upload_id!r} any more.")
     row.completed_at = row.completed_at or func.now()
     session.flush()
     session.refresh(row)

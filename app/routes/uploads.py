@@ -12,7 +12,7 @@ from app.callers import ModelWriter
 from app.deps import Door, DoorDep
 from app.upload_schemas import UPLOADS, NewUpload, Upload
 from jobs import ids
-from jobs.errors import BodyMismatch, BodyTooLarge, OffsetMismatch
+from jobs.errors import BodyMismatch, BodyTooLarge, NotFound, OffsetMismatch
 from jobs.upload_rows import UploadRow
 
 router = APIRouter(prefix=UPLOADS, tags=["uploads"])
@@ -132,8 +132,10 @@ def _finish(door: Door, row: UploadRow) -> UploadRow:
         door.incoming.finish(row.id, row.storage_id, row.etags, row.bytes, row.sha256)
     except BodyMismatch:
         with door.sessions.begin() as session:
-            session.delete(session.get_one(UploadRow, row.id))
+            uploads.forget(session, row.id)
         raise
+    except NotFound as error:
+        raise OffsetMismatch("Another request ends the upload.", hint="Ask for it once more.") from error
     with door.sessions.begin() as session:
         return uploads.complete(session, row.id)
 

@@ -13,8 +13,10 @@ from typing import Any
 import httpx2
 import pytest
 
+from cli.recipe import model_source
 from cli.stack.stack import Stack
 from jobs.states import FINAL, Status
+from tests.cli.conftest import prunery
 from tests.worker.desk import wait_until
 
 JOBS = "/v1/compression/jobs"
@@ -128,14 +130,20 @@ def engines(stack: Stack) -> list[int]:
 
 
 def test_a_model_goes_in_and_a_smaller_one_that_loads_comes_out(
-    caller: Caller, small_model: Path, small_text: Path, tmp_path: Path
+    stack: Stack, caller: Caller, small_model: Path, small_text: Path, tmp_path: Path
 ) -> None:
-    job = caller.submit(small_model, small_text, steps=12)
+    sent = prunery("upload", str(small_model), PRUNERY_URL=stack.url, PRUNERY_API_KEY=stack.api_key)
+    assert sent.returncode == 0, sent.stderr
+    source = model_source(sent.stdout.strip())
+    job = caller.submit(small_model, small_text, steps=12, base_model=source)
     assert (job["status"], job["attempt"]) == ("queued", 0)
     done = caller.wait_for(job, Status.SUCCEEDED)
     assert (done["attempt"], done["error"], done["metadata"]) == (1, None, {"purpose": "test"})
     assert done["progress"]["percent"] == 100
-    assert done["result"]
+    assert done["result"]["base_model"]["revision"] == source["revision"]
+    kept = caller.http.get(job["urls"]["layers"]).json()
+    assert (kept["source"], len(kept["data"])) == ("report", done["plan"]["layers"])
+    assert all(len(layer["ffn_channels"]) == layer["ffn"]["after"] for layer in kept["data"])
     events = caller.events(job)
     phases = [event["data"]["phase"] for event in events if event["type"] == "phase"]
     assert phases[0] == "preparing"
