@@ -13,7 +13,7 @@ INSTALLED := .venv/.installed
 # Idle OpenMP threads must sleep, not spin: the cores are shared with the servers.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: install demo up test check format bench bench-engine bench-service
+.PHONY: install demo up test check format bench bench-engine bench-hub bench-service
 
 install: $(INSTALLED)
 
@@ -49,6 +49,9 @@ bench: install
 
 bench-engine: install
 	@$(BIN)/python -m bench engine scoring
+
+bench-hub: install
+	@$(BIN)/python -m bench hub
 
 bench-service: install
 	@$(BIN)/python -m bench chaos load overhead malformed resume

@@ -1,5 +1,6 @@
 """Sending the bytes of a published file: whole, in part, or by a link to where they are."""
 
+import asyncio
 import mimetypes
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
@@ -7,9 +8,9 @@ from pathlib import PurePosixPath
 from typing import Annotated
 from urllib.parse import urlsplit
 
+from anyio import CancelScope, to_thread
 from fastapi import Depends, Header, Request
 from fastapi.responses import RedirectResponse, Response, StreamingResponse
-from starlette.concurrency import iterate_in_threadpool
 
 from app import ranges
 from app.deps import Door
@@ -111,14 +112,23 @@ def send(door: Door, content: Content, asked: Asked) -> Response:
 
 
 async def _stream(pieces: Iterator[bytes], sent: Callable[[float], None]) -> AsyncIterator[bytes]:
+    """The next piece comes from the storage while one goes to the client: two of them are held at once."""
+    coming = asyncio.create_task(_next(pieces))
     try:
-        async for piece in iterate_in_threadpool(pieces):
+        while piece := await asyncio.shield(coming):
+            coming = asyncio.create_task(_next(pieces))
             yield piece
             sent(len(piece))
     finally:
-        # A client that goes away must not leave the connection to the storage open.
+        # A client that goes away must not leave the connection to the storage open, which is in use for a piece still.
+        with CancelScope(shield=True):
+            await asyncio.wait([coming])
         if close := getattr(pieces, "close", None):
             close()
+
+
+async def _next(pieces: Iterator[bytes]) -> bytes:
+    return await to_thread.run_sync(next, pieces, b"")
 
 
 def _origin(url: str) -> tuple[str, str | None, int | None]:

@@ -74,7 +74,10 @@ def revision(session: Session, model_id: str, name: str) -> RevisionRow:
     Raises:
         RevisionNotFound: see `resolve`.
     """
-    return session.get_one(RevisionRow, (model_id, resolve(session, model_id, name)))
+    pointed = (RefRow.model_id == RevisionRow.model_id) & (RefRow.commit == RevisionRow.commit)
+    named = select(RevisionRow).join(RefRow, pointed).where(RefRow.model_id == model_id, RefRow.name == name)
+    row = session.scalars(named).one_or_none()  # one question to the database, for what is asked most
+    return row or session.get_one(RevisionRow, (model_id, resolve(session, model_id, name)))
 
 
 def revisions(session: Session, model_id: str, *, limit: int, after: str | None = None) -> list[RevisionRow]:

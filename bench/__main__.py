@@ -16,6 +16,7 @@ from pathlib import Path
 from bench import api, bare_clone, cuts, demo, exactness, scoring
 from bench.engine import measure as engine
 from bench.figure import Figure
+from bench.hub import measure as hub
 from bench.service import chaos, load, malformed, overhead, resume
 
 MEASUREMENTS: dict[str, Callable[[Path], Iterator[Figure]]] = {
@@ -28,6 +29,7 @@ MEASUREMENTS: dict[str, Callable[[Path], Iterator[Figure]]] = {
     "overhead": overhead.measure,
     "malformed": malformed.measure,
     "resume": resume.measure,
+    "hub": hub.measure,
     "demo": demo.measure,
     "engine": engine.measure,
     "bare_clone": bare_clone.measure,

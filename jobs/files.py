@@ -18,7 +18,7 @@ from jobs.uploads import PART_BYTES, Stored, Upload
 if TYPE_CHECKING:
     from mypy_boto3_s3.type_defs import GetObjectOutputTypeDef
 
-CHUNK_BYTES = 256 * 2**10
+CHUNK_BYTES = 2**20
 
 # Below these keys lie contents by their hash, uploaded files by their id, and what attempts leave, by the job's id.
 BLOBS, UPLOADS, JOBS = "blobs/sha256/", "uploads/", "jobs/"
