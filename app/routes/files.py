@@ -35,7 +35,7 @@ BODY: dict[str, Any] = {
 }
 
 
-@router.post("", status_code=201, responses=problems.responses(408, 409, 413, 415, 422, 429), openapi_extra=BODY)
+@router.post("", status_code=201, responses=problems.responses(404, 408, 409, 413, 415, 422, 429), openapi_extra=BODY)
 async def upload_file(
     request: Request,
     name: Annotated[str, Query(max_length=1024, examples=["train.jsonl"]), AfterValidator(texts.clean_name)],

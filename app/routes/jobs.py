@@ -44,7 +44,7 @@ LimitDep = Annotated[int, Depends(_limit)]
     status_code=202,
     response_model=Job,
     dependencies=[JSON_ONLY],
-    responses={200: VALIDATED, **problems.responses(400, 409, 413, 415, 422, 429)},
+    responses={200: VALIDATED, **problems.responses(400, 404, 409, 413, 415, 422, 429)},
 )
 def create_job(
     spec: JobBody,

@@ -35,7 +35,7 @@ router = APIRouter(prefix=MODELS, tags=["models"])
 ONE = "/{namespace}/{name}"
 
 
-@router.post("", status_code=201, responses=problems.responses(400, 409, 413, 422))
+@router.post("", status_code=201, responses=problems.responses(400, 404, 409, 413, 422))
 def create_model(
     wanted: NewModel, door: DoorDep, caller: ModelWriter, audit: AuditDep, once: OnceDep, response: Response
 ) -> Model:

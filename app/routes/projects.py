@@ -29,7 +29,7 @@ async def _operators_only(caller: Administrator) -> None:
 router = APIRouter(prefix=PROJECTS, tags=["projects"], dependencies=[Depends(_operators_only)])
 
 
-@router.post("", status_code=201, responses=problems.responses(400, 409, 413, 422))
+@router.post("", status_code=201, responses=problems.responses(400, 404, 409, 413, 422))
 def create_project(wanted: NewProject, door: DoorDep, audit: AuditDep, once: OnceDep, response: Response) -> Project:
     """Make a project. Its first key is made with POST /v1/api_keys and its project_id."""
 
