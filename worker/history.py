@@ -37,7 +37,7 @@ def steps(settings: Settings, *, dry: bool) -> dict[str, Step]:
         found["deliveries"] = lambda session: _deliveries(session, kept, dry=dry)
     if settings.upload_days is not None:
         unfinished = settings.upload_days
-        found["uploads"] = lambda session: _uploads(session, unfinished, dry=dry)
+        found["uploads of models"] = lambda session: _uploads(session, unfinished, dry=dry)
     if settings.hub_copy_days is not None:
         idle = settings.hub_copy_days
         found["hub copies"] = lambda session: _hub_copies(session, idle, dry=dry)

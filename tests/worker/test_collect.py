@@ -15,10 +15,13 @@ import pytest
 from sqlalchemy import Engine, func, null, select, text, update
 from sqlalchemy.orm import Session, sessionmaker
 
+from jobs import held_models
 from jobs.files import Files, blob_key, upload_key
+from jobs.held_models import HeldFile
 from jobs.registry_tables import ModelRow, RevisionFileRow
 from jobs.settings import Settings
 from jobs.tables import DEFAULT_PROJECT, CheckpointRow, EventRow, FileRow, HoldRow, JobRow
+from jobs.upload_rows import UploadRow
 from jobs.uploads import PART_BYTES
 from jobs.webhook_tables import WebhookDeliveryRow, WebhookEndpointRow
 from tests.worker.desk import Desk, keys
@@ -106,6 +109,31 @@ def test_only_what_has_no_row_goes(
     again = collect.collect(engine, impatient)
     assert again is not None
     assert sum(counts["count"] for counts in again.values()) == 0
+
+
+def test_copies_of_hub_models_and_uploads_stay_for_as_long_as_somebody_may_need_them(
+    engine: Engine, impatient: Settings, desk: Desk, files: Files, bucket: "Bucket"
+) -> None:
+    contents = {name: hashlib.sha256(name.encode()).hexdigest() for name in ("copied", "complete", "under way")}
+    for name in ("copied", "complete"):
+        files.put_bytes(blob_key(contents[name]), name.encode())
+    key = upload_key("upl_2", "content")
+    begun = files._s3.create_multipart_upload(Bucket=files.bucket, Key=key)["UploadId"]
+    upload = {"project_id": DEFAULT_PROJECT, "bytes": 8}
+    with desk.sessions.begin() as session:
+        held_models.record_copy(session, "acme/small", "c0ffee", [HeldFile("config.json", 6, contents["copied"])])
+        done = UploadRow(id="upl_1", storage_id="", sha256=contents["complete"], completed_at=func.now(), **upload)
+        session.add_all([done, UploadRow(id="upl_2", storage_id=begun, sha256=contents["under way"], **upload)])
+    collect.collect(engine, impatient)
+    assert keys(bucket) == sorted(blob_key(contents[name]) for name in ("copied", "complete"))
+    assert [entry.id for entry in bucket.multipart_uploads.all()] == [begun]
+    with desk.sessions.begin() as session:
+        session.execute(text("UPDATE hub_copies SET used_at = now() - interval '31 days'"))
+        session.execute(text("UPDATE uploads SET touched_at = now() - interval '8 days'"))
+    gone = collect.collect(engine, impatient)
+    assert gone is not None
+    assert (gone["hub copies"]["count"], gone["uploads of models"]["count"]) == (1, 2)
+    assert (keys(bucket), list(bucket.multipart_uploads.all())) == ([], [])
 
 
 def test_what_is_young_stays(engine: Engine, settings: Settings, files: Files, bucket: "Bucket") -> None:
