@@ -37,7 +37,10 @@ llama.cpp: there is no GGUF file here; its `convert_hf_to_gguf.py` makes one of 
 def text(gguf: list[GgufProof], quantised: dict[Format, QuantisedProof], variant: Format | None) -> str:
     """Markdown, of the repository itself or of one of its quantised variants."""
     if variant is not None:
-        return f"{STOCK}\ntransformers needs `pip install compressed-tensors` for it."
+        return (
+            f'This is the revision `{variant}`: add `--revision {variant}` to commands, `revision="{variant}"` to '
+            f"Python calls, and for transformers `pip install compressed-tensors`.\n\n{STOCK}"
+        )
     return "\n".join([STOCK, *_llama_cpp(gguf), *_variants(quantised)])
 
 

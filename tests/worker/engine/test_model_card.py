@@ -75,6 +75,7 @@ def test_hubs_read_the_front_matter() -> None:
     assert "gguf" in fields["tags"]
     variant = ModelCard(model_card.text(spec(), base(None), finished(), PROOFS, variant="w8a8")).data.to_dict()
     assert variant["base_model_relation"] == "quantized"
+    assert "--revision w8a8" in model_card.text(spec(), base(None), finished(), PROOFS, variant="w8a8")
     assert "license" not in variant
 
 
