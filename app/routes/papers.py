@@ -15,7 +15,7 @@ router = APIRouter(prefix=JOBS + "/{job_id}", tags=["jobs"])
 YAML: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "What `prunery submit` takes.",
-        "content": {"application/yaml": {"schema": {"type": "string"}, "example": "seed: 42\n"}},
+        "content": {"application/yaml": {"schema": {"type": "object"}, "example": {"seed": 42}}},
     }
 }
 PAGE: dict[str, Any] = {"text/html": {"schema": {"type": "string"}, "example": "<!doctype html>…"}}
