@@ -1,5 +1,6 @@
 """The way to the rows and files of a running stack, past its API."""
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -11,7 +12,12 @@ from jobs.settings import Settings
 
 
 def settings_of(stack: Stack) -> Settings:
-    fields = {name.removeprefix("PRUNERY_").lower(): value for name, value in stack.servers.settings().items()}
+    variables = stack.servers.settings().items()
+    # Lists are written as JSON in the environment.
+    fields = {
+        name.removeprefix("PRUNERY_").lower(): json.loads(value) if value.startswith("[") else value
+        for name, value in variables
+    }
     return Settings.model_validate(fields)
 
 
