@@ -57,7 +57,7 @@ def open_door(settings: Settings) -> Door:
         Readiness(settings, engine, files),
         Egress(settings),
         Seal(settings.encryption_keys),
-        Incoming(settings, files),
+        Incoming(files),
     )
 
 

@@ -2,15 +2,10 @@
 
 import hashlib
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from jobs import s3
 from jobs.errors import BodyMismatch
 from jobs.files import Files, blob_key, upload_key
-from jobs.settings import S3Settings
-
-if TYPE_CHECKING:
-    from mypy_boto3_s3 import S3Client
 
 MIB = 2**20
 SMALLEST_PART, MOST_PARTS = 8 * MIB, 9_000  # of an upload in parts, S3 takes 10,000
@@ -28,8 +23,8 @@ class Incoming:
     Every method raises StorageUnavailable if the storage does not answer.
     """
 
-    def __init__(self, settings: S3Settings, files: Files) -> None:
-        self._s3: S3Client = s3.connect(settings, settings.s3_endpoint)
+    def __init__(self, files: Files) -> None:
+        self._s3 = files.client
         self._files = files
 
     def begin(self, upload_id: str) -> str:

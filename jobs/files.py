@@ -16,6 +16,7 @@ from jobs.settings import S3Settings
 from jobs.uploads import PART_BYTES, Stored, Upload
 
 if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
     from mypy_boto3_s3.type_defs import GetObjectOutputTypeDef
 
 CHUNK_BYTES = 2**20
@@ -81,6 +82,11 @@ class Files:
         self._transfer = TransferConfig(
             multipart_threshold=PART_BYTES, multipart_chunksize=PART_BYTES, max_concurrency=2
         )
+
+    @property
+    def client(self) -> "S3Client":
+        """For what only one module needs of S3; a second client would take a dozen MB of memory."""
+        return self._s3
 
     def ensure_bucket(self) -> None:
         """Makes the bucket if there is none."""
