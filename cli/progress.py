@@ -28,7 +28,7 @@ LABELS = {
     "merging": "merging",
     "exporting": "exporting",
     "verifying": "verifying the export",
-    "converting": "writing further formats, and running them",
+    "converting": "writing other formats",
     "evaluating": "measuring the result",
     "uploading": "publishing",
 }

@@ -37,6 +37,7 @@ class Words:
     down_bias: Bias = False
     norms: int = 2
     head_norms: int = 0  # of head_dim, shared by the heads
+    rotation: str = "default"  # how rotary frequencies are scaled where the configuration does not say
     norm_bias: bool = False
     position_rows: int | None = None  # learned positions: how many beyond the longest sequence
 
@@ -75,7 +76,7 @@ FAMILIES: dict[str, Words] = {
     "glm4": Words(**_GLM, norms=4),
     "phi3": Words(longest=4_096),
     "gemma2": Words(longest=8_192, **_GEMMA),
-    "gemma3_text": Words(longest=131_072, **_GEMMA, head_norms=2),
+    "gemma3_text": Words(longest=131_072, **_GEMMA, head_norms=2, rotation="mixed"),
     "opt": Words(longest=2_048, ffn="ffn_dim", tied=True, position_rows=2, **(_CLASSIC | _OPT_BIAS)),
     "gpt_neox": Words(longest=2_048, **(_CLASSIC | _NEOX_BIAS)),
     "gpt2": Words(

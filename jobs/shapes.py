@@ -162,7 +162,7 @@ def _shape(config: Mapping[str, Any], family: str, words: Words) -> ModelShape:
         down_bias=words.has_bias(config, words.down_bias),
         head_counts="fixed" if _has_rotation_factors(config) else words.head_counts,
         windowed=bool(config.get("use_sliding_window")),
-        rotation=_rotation(config),
+        rotation=_rotation(config, words),
         dtype=str(config.get("dtype") or config.get("torch_dtype") or "float32"),
     )
 
@@ -193,11 +193,11 @@ def _outside(config: Mapping[str, Any], hidden: int, words: Words) -> int:
     return embeddings + projections + rows * hidden
 
 
-def _rotation(config: Mapping[str, Any]) -> str:
+def _rotation(config: Mapping[str, Any], words: Words) -> str:
     """How rotary frequencies are scaled, `mixed` where not all layers do it alike."""
-    words = config.get("rope_parameters") or config.get("rope_scaling") or {}
-    is_mixed = any(isinstance(value, Mapping) for value in words.values())
-    return "mixed" if is_mixed else str(words.get("rope_type") or words.get("type") or "default")
+    said = config.get("rope_parameters") or config.get("rope_scaling") or {}
+    is_mixed = any(isinstance(value, Mapping) for value in said.values())
+    return "mixed" if is_mixed else str(said.get("rope_type") or said.get("type") or words.rotation)
 
 
 def _has_rotation_factors(config: Mapping[str, Any]) -> bool:

@@ -62,7 +62,7 @@ def migrated(servers: Servers) -> str:
     """The name of a database with every migration applied, to be copied and never written to."""
     with _administrator(servers) as connection:
         # Nobody pulls the plug: what the kernel was given is there after any kill, and copies take no time.
-        for option in ("fsync", "full_page_writes", "synchronous_commit"):
+        for option in ("fsync", "full_page_writes"):
             connection.execute(sql.SQL("ALTER SYSTEM SET {} = off").format(sql.Identifier(option)))
         connection.execute("SELECT pg_reload_conf()")
         connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(_TEMPLATE)))

@@ -36,6 +36,7 @@ def test_a_new_key_is_shown_once_and_opens_what_it_should(client: TestClient) ->
         "object": "caller",
         "project_id": "proj_default",
         "project": "default",
+        "namespace": "default",
         "key_id": made["id"],
         "key": "ci",
         "scopes": ["jobs:read", "jobs:write"],

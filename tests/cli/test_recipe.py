@@ -113,6 +113,8 @@ def test_options_replace_what_the_file_says(folder: Path) -> None:
         steps=7,
         name="mine",
         method=None,
+        repository=None,
+        public=False,
         assignments=(recipe.parse_assignment("method.scope=[mlp_channels]"), recipe.parse_assignment("seed=3")),
     )
     assert made == [
