@@ -14,6 +14,9 @@ _LOWEST = 15_000
 _HIGHEST = 32_000
 _TRIES = 200
 
+# Whoever seeds the common source would send two processes to the same ports.
+_chance = random.SystemRandom()
+
 
 def is_free(port: int, address: str = LOOPBACK) -> bool:
     """Whether a server could listen there now; StackError if the address is not one of this machine."""
@@ -45,7 +48,7 @@ def free_block(size: int, preferred: Sequence[int] = ()) -> tuple[int, ...]:
     if len(preferred) == size and all(is_free(port) for port in preferred):
         return tuple(preferred)
     for _ in range(_TRIES):
-        first = random.randrange(_LOWEST, _HIGHEST - size)
+        first = _chance.randrange(_LOWEST, _HIGHEST - size)
         block = tuple(range(first, first + size))
         if all(is_free(port) for port in block):
             return block

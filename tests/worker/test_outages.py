@@ -88,7 +88,7 @@ def test_a_database_that_is_away_for_longer_than_the_lease_loses_the_job(
             return reaper.settle(session, load()) == 1
 
     # The worker counts its lease from before it asked for it, so it gives up a little earlier than the database.
-    wait_until(is_reaped, 10)
+    wait_until(is_reaped, 30)
     assert desk.job(job_id).status == "queued"
 
 
