@@ -1,10 +1,11 @@
 """Lists in pages, the newest first: the last id of one page is where the next begins."""
 
 from dataclasses import dataclass
-from typing import Annotated, Generic, TypeVar
+from typing import Annotated, Generic, Literal, Self, TypeVar
 from urllib.parse import urlencode
 
 from fastapi import Depends, Query, Response
+from pydantic import BaseModel
 from sqlalchemy import ColumnElement, select
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
@@ -13,6 +14,7 @@ from jobs.errors import InvalidCursor
 MOST = 100
 
 Row = TypeVar("Row")
+Item = TypeVar("Item", bound=BaseModel)
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,25 @@ class Place:
         given = {name: value for name, value in filters.items() if value is not None}
         query = urlencode({"limit": self.limit, "after": last_id, **given})
         response.headers["Link"] = f'<{path}?{query}>; rel="next"'
+
+
+class ListPage(BaseModel, Generic[Item]):
+    """A page as a client reads it."""
+
+    object: Literal["list"] = "list"
+    data: list[Item]
+    first_id: str | None
+    last_id: str | None
+    has_more: bool
+
+    @classmethod
+    def holding(cls, data: list[Item], *, has_more: bool, id: str = "id") -> Self:
+        """
+        Args:
+            id: The field that members are known by.
+        """
+        first, last = (getattr(data[0], id), getattr(data[-1], id)) if data else (None, None)
+        return cls(data=data, first_id=first, last_id=last, has_more=has_more)
 
 
 def _place(

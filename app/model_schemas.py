@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
-from app.keyset import Page
+from app.keyset import ListPage, Page
 from app.registry import COMMIT
 from app.tenant_schemas import PRINTABLE
 from jobs.outputs import RepositoryName
@@ -100,20 +100,13 @@ class Model(BaseModel):
         return cls(namespace=namespace, urls=urls, **fields)
 
 
-class ModelList(BaseModel):
+class ModelList(ListPage[Model]):
     """A page of models, the newest first."""
-
-    object: Literal["list"] = "list"
-    data: list[Model]
-    first_id: str | None
-    last_id: str | None
-    has_more: bool
 
     @classmethod
     def of(cls, page: Page[ModelRow], namespace: str) -> Self:
         data = [Model.of(row, namespace) for row in page.items]
-        first, last = (data[0].id, data[-1].id) if data else (None, None)
-        return cls(data=data, first_id=first, last_id=last, has_more=page.has_more)
+        return cls.holding(data, has_more=page.has_more)
 
 
 class Lineage(BaseModel):
@@ -177,20 +170,13 @@ class VersionWithFiles(Version):
         return cls.of(row, refs, files=[VersionFile.model_validate(file) for file in files])
 
 
-class VersionList(BaseModel):
-    """A page of versions, the newest first."""
-
-    object: Literal["list"] = "list"
-    data: list[Version]
-    first_id: str | None = Field(description="The commit of the first.")
-    last_id: str | None = Field(description="The commit of the last.")
-    has_more: bool
+class VersionList(ListPage[Version]):
+    """A page of versions, the newest first; they are known by their commits."""
 
     @classmethod
     def of(cls, rows: list[RevisionRow], refs: Mapping[str, list[str]], *, has_more: bool) -> Self:
         data = [Version.of(row, refs.get(row.commit, [])) for row in rows]
-        first, last = (data[0].commit, data[-1].commit) if data else (None, None)
-        return cls(data=data, first_id=first, last_id=last, has_more=has_more)
+        return cls.holding(data, has_more=has_more, id="commit")
 
 
 class Ref(BaseModel):

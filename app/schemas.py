@@ -6,6 +6,7 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from app.keyset import ListPage
 from app.verbs import possible
 from jobs.outline import Plan
 from jobs.registry_tables import RevisionFileRow
@@ -183,13 +184,9 @@ class CheckpointList(BaseModel):
         return cls(data=[Checkpoint.model_validate(row) for row in rows])
 
 
-class JobList(BaseModel):
+class JobList(ListPage[Job]):
     """A page of jobs; the Link header leads to the next."""
 
-    object: Literal["list"] = "list"
-    data: list[Job]
-    first_id: str | None
-    last_id: str | None
     has_more: bool = Field(description="Whether the list goes on in the direction asked for.")
     total: int | None = Field(None, description="With include=total: how many there are, from 10,000 on about.")
 

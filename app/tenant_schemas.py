@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, field_validator
 
 from app.callers import Scope
-from app.keyset import Page
+from app.keyset import ListPage, Page
 from app.quotas import Quota
 from app.tables import ApiKeyRow, AuditRow
 from jobs.sources import Spec
@@ -82,19 +82,13 @@ class CreatedApiKey(ApiKey):
     key: str = Field(description="Send it as Authorization: Bearer. Nobody can show it again.")
 
 
-class ApiKeyList(BaseModel):
+class ApiKeyList(ListPage[ApiKey]):
     """A page of keys, the newest first."""
-
-    object: Literal["list"] = "list"
-    data: list[ApiKey]
-    first_id: str | None
-    last_id: str | None
-    has_more: bool
 
     @classmethod
     def of(cls, page: Page[ApiKeyRow]) -> Self:
         data = [ApiKey.of(row) for row in page.items]
-        return cls(data=data, **_ends(data), has_more=page.has_more)
+        return cls.holding(data, has_more=page.has_more)
 
 
 class Limits(Spec):
@@ -142,19 +136,13 @@ class Project(BaseModel):
         return cls.model_validate(row)
 
 
-class ProjectList(BaseModel):
+class ProjectList(ListPage[Project]):
     """A page of projects: the default one, then the newest first."""
-
-    object: Literal["list"] = "list"
-    data: list[Project]
-    first_id: str | None
-    last_id: str | None
-    has_more: bool
 
     @classmethod
     def of(cls, page: Page[ProjectRow]) -> Self:
         data = [Project.of(row) for row in page.items]
-        return cls(data=data, **_ends(data), has_more=page.has_more)
+        return cls.holding(data, has_more=page.has_more)
 
 
 class Me(BaseModel):
@@ -220,20 +208,10 @@ class AuditEntry(BaseModel):
     request_id: str
 
 
-class AuditLog(BaseModel):
+class AuditLog(ListPage[AuditEntry]):
     """A page of the log, the newest first."""
-
-    object: Literal["list"] = "list"
-    data: list[AuditEntry]
-    first_id: str | None
-    last_id: str | None
-    has_more: bool
 
     @classmethod
     def of(cls, page: Page[AuditRow]) -> Self:
         data = [AuditEntry.model_validate(row) for row in page.items]
-        return cls(data=data, **_ends(data), has_more=page.has_more)
-
-
-def _ends(data: list[ApiKey] | list[Project] | list[AuditEntry]) -> dict[str, str | None]:
-    return {"first_id": data[0].id if data else None, "last_id": data[-1].id if data else None}
+        return cls.holding(data, has_more=page.has_more)

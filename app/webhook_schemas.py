@@ -7,7 +7,7 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.keyset import Page
+from app.keyset import ListPage, Page
 from jobs.sources import Spec
 from jobs.webhook_events import Patterns, Secret, Url
 from jobs.webhook_tables import WebhookAttemptRow, WebhookDeliveryRow, WebhookEndpointRow
@@ -81,20 +81,13 @@ class CreatedWebhookEndpoint(WebhookEndpoint):
         return cls(**WebhookEndpoint.of(row).model_dump(), secret=secret)
 
 
-class WebhookEndpointList(BaseModel):
+class WebhookEndpointList(ListPage[WebhookEndpoint]):
     """A page of endpoints, the newest first."""
-
-    object: Literal["list"] = "list"
-    data: list[WebhookEndpoint]
-    first_id: str | None
-    last_id: str | None
-    has_more: bool
 
     @classmethod
     def of(cls, page: Page[WebhookEndpointRow]) -> Self:
         data = [WebhookEndpoint.of(row) for row in page.items]
-        first, last = (data[0].id, data[-1].id) if data else (None, None)
-        return cls(data=data, first_id=first, last_id=last, has_more=page.has_more)
+        return cls.holding(data, has_more=page.has_more)
 
 
 class WebhookDelivery(BaseModel):
@@ -141,17 +134,10 @@ class WebhookDeliveryDetail(WebhookDelivery):
         return cls.of(row, message=json.loads(row.body), log=[WebhookAttempt.model_validate(each) for each in log])
 
 
-class WebhookDeliveryList(BaseModel):
+class WebhookDeliveryList(ListPage[WebhookDelivery]):
     """A page of messages, the newest first."""
-
-    object: Literal["list"] = "list"
-    data: list[WebhookDelivery]
-    first_id: str | None
-    last_id: str | None
-    has_more: bool
 
     @classmethod
     def of(cls, page: Page[WebhookDeliveryRow]) -> Self:
         data = [WebhookDelivery.of(row) for row in page.items]
-        first, last = (data[0].id, data[-1].id) if data else (None, None)
-        return cls(data=data, first_id=first, last_id=last, has_more=page.has_more)
+        return cls.holding(data, has_more=page.has_more)
