@@ -13,9 +13,9 @@ from jobs import database, held_models
 from jobs.errors import BaseModelNotFound, NotFound
 from jobs.files import Files, blob_key
 from jobs.held_models import HeldFile
+from jobs.revisions import MAIN
 from jobs.sources import HubModel, RegistryModel
 
-MAIN = "main"
 AWAY = (*database.OUTAGES, PoolTimeout)
 
 logger = logging.getLogger(__name__)

@@ -2,21 +2,21 @@
 
 from collections.abc import Mapping
 from datetime import timedelta
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import ColumnElement, func, or_, select
-from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from app import keyset, registry
 from app.keyset import Page, Place
-from jobs import ids, webhooks
+from jobs import ids, revisions, webhooks
 from jobs.errors import NameTaken, NotFound, VersionInUse
 from jobs.registry_tables import ModelRow, RefRow
 from jobs.tables import ProjectRow
 
-ALIAS, TAG = "alias", "tag"
+ALIAS: Final = "alias"
+TAG: Final = "tag"
 
 
 def page(
@@ -143,11 +143,8 @@ def set_alias(session: Session, row: ModelRow, name: str, alias: str, revision: 
         raise NameTaken(f"{alias!r} is a {found.kind} of the model.", hint="Choose another name for the alias.")
     if found is not None and found.commit == commit:
         return found
-    new = insert(RefRow).values(model_id=row.id, name=alias, kind=ALIAS, commit=commit)
-    moved = new.on_conflict_do_update(
-        index_elements=[RefRow.model_id, RefRow.name], set_={"commit": commit, "updated_at": func.now()}
-    )
-    ref = session.scalars(moved.returning(RefRow), execution_options={"populate_existing": True}).one()
+    revisions.point(session, row.id, alias, ALIAS, commit)
+    ref = session.get_one(RefRow, (row.id, alias), populate_existing=True)
     _touch(session, row)
     webhooks.tell_of_model(session, row, name, "alias_changed", {"alias": alias, "commit": commit})
     return ref

@@ -12,7 +12,7 @@ from jobs.registry_tables import ModelRow, RevisionFileRow
 from jobs.settings import Settings
 from jobs.states import LEASED, Status
 from jobs.tables import CheckpointRow, FileRow, JobRow, ProjectRow
-from jobs.upload_rows import UploadRow
+from jobs.upload_tables import UploadRow
 
 COUNTED = ("max_queued", "max_storage_bytes", "max_uploaded_bytes")  # here; `max_running` is the claim's
 

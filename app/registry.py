@@ -6,7 +6,7 @@ What is another project's, and not public, is not there.
 import re
 from collections.abc import Collection
 
-from sqlalchemy import or_, select, tuple_
+from sqlalchemy import ColumnElement, or_, select, tuple_
 from sqlalchemy.orm import Session
 
 from jobs.errors import InvalidCursor, NotFound, RepositoryNotFound, RevisionNotFound
@@ -15,6 +15,11 @@ from jobs.tables import ProjectRow
 
 SHORTEST_COMMIT = 7
 COMMIT = re.compile(rf"[0-9a-f]{{{SHORTEST_COMMIT},40}}")
+
+
+def readable(project_id: str | None) -> ColumnElement[bool]:
+    """Which models somebody may read: their project's and public ones, or nobody in particular only the latter."""
+    return or_(ModelRow.project_id == project_id, ModelRow.visibility == "public")
 
 
 def model(session: Session, namespace: str, name: str, *, project_id: str | None) -> ModelRow:
@@ -28,7 +33,7 @@ def model(session: Session, namespace: str, name: str, *, project_id: str | None
         select(ModelRow)
         .join(ProjectRow, ProjectRow.id == ModelRow.project_id)
         .where(ProjectRow.namespace == namespace, ModelRow.name == name, ModelRow.deleted_at.is_(None))
-        .where(or_(ModelRow.project_id == project_id, ModelRow.visibility == "public"))
+        .where(readable(project_id))
     )
     row = session.scalars(query).one_or_none()
     if row is None:

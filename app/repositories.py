@@ -8,16 +8,15 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, false, or_, select, tuple_
+from sqlalchemy import select, tuple_
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from app import registry
 from app.callers import Caller, Scope
 from jobs.errors import EntryNotFound, InvalidCursor
 from jobs.registry_tables import ModelRow, RefRow, RevisionFileRow, RevisionRow
+from jobs.revisions import MAIN
 from jobs.tables import ProjectRow
-
-MAIN = "main"
 
 Column = InstrumentedAttribute[datetime] | InstrumentedAttribute[int]
 
@@ -47,8 +46,7 @@ def find(session: Session, namespace: str, name: str, caller: Caller) -> Reposit
     Raises:
         RepositoryNotFound: there is none that this key may read.
     """
-    project_id = caller.project_id if caller.may(Scope.MODELS_READ) else None
-    return Repository(namespace, registry.model(session, namespace, name, project_id=project_id))
+    return Repository(namespace, registry.model(session, namespace, name, project_id=_reader(caller)))
 
 
 def revision(session: Session, repository: Repository, name: str) -> RevisionRow:
@@ -85,14 +83,15 @@ def page(
     Raises:
         InvalidCursor: the caller sees no model of that id.
     """
-    conditions = [ModelRow.deleted_at.is_(None), _may_see(caller)]
+    readable = registry.readable(_reader(caller))
+    conditions = [ModelRow.deleted_at.is_(None), readable]
     if author:
         conditions.append(ProjectRow.namespace == author)
     if search:
         conditions.append((ProjectRow.namespace + "/" + ModelRow.name).icontains(search, autoescape=True))
     if after is not None:
         begun: Any = session.scalars(
-            select(order).select_from(ModelRow).where(ModelRow.id == after, _may_see(caller))
+            select(order).select_from(ModelRow).where(ModelRow.id == after, readable)
         ).one_or_none()
         if begun is None:
             raise InvalidCursor(f"There is no {after!r} to list after.", hint="Follow the Link header of a page.")
@@ -108,6 +107,6 @@ def page(
     return [Listed(Repository(namespace, model), main) for model, namespace, main in rows]
 
 
-def _may_see(caller: Caller) -> ColumnElement[bool]:
-    own = ModelRow.project_id == caller.project_id if caller.may(Scope.MODELS_READ) else false()
-    return or_(ModelRow.visibility == "public", own)
+def _reader(caller: Caller) -> str | None:
+    """The project whose models the caller may read beside public ones."""
+    return caller.project_id if caller.may(Scope.MODELS_READ) else None

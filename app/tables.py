@@ -9,7 +9,7 @@ from sqlalchemy.types import Text
 
 from jobs import held_models as held_models
 from jobs import registry_tables as registry_tables
-from jobs import upload_rows as upload_rows
+from jobs import upload_tables as upload_tables
 from jobs.tables import Json
 from jobs.tables import Table as Table
 

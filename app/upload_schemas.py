@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
 from jobs.sources import Spec
-from jobs.upload_rows import UploadRow
+from jobs.upload_tables import UploadRow
 
 UPLOADS = "/v1/uploads"
 LARGEST_BYTES = 5 * 2**40  # of an object of S3

@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 
 from jobs.errors import NotFound, OffsetMismatch
 from jobs.registry_tables import ModelRow, RevisionFileRow
-from jobs.upload_rows import UploadRow
+from jobs.upload_tables import UploadRow
 
 
 def find(session: Session, sha256: str, *, project_id: str) -> UploadRow | None:

@@ -4,22 +4,21 @@ import json
 from collections.abc import Sequence
 
 from sqlalchemy import func, select
-from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from app import base_models, pointers
 from app.deps import Door
 from app.held import HeldFolder
 from app.upload_schemas import NewVersion
-from jobs import git_names, webhooks
+from jobs import git_names, revisions, webhooks
 from jobs.errors import FieldError, InvalidSpec
 from jobs.files import blob_key
 from jobs.held_models import HeldFile
-from jobs.registry_tables import ModelRow, RefRow, RevisionFileRow, RevisionRow
+from jobs.registry_tables import ModelRow, RevisionRow
+from jobs.revisions import MAIN, NewFile
 from jobs.tables import Json
-from jobs.upload_rows import UploadRow
+from jobs.upload_tables import UploadRow
 
-MAIN = "main"
 CONFIG = "config.json"
 LONGEST_CONFIG = 16 * 2**20
 
@@ -62,46 +61,27 @@ def check(door: Door, files: Sequence[HeldFile]) -> Json:
     return {"config": {key: config[key] for key in ("architectures", "model_type") if key in config}}
 
 
-def git_oids(door: Door, files: Sequence[HeldFile]) -> dict[str, str]:
-    """What git would call each file, by its path."""
-    return {
-        file.path: git_names.pointer_oid(file.sha256, file.bytes)
-        if git_names.is_large(file.path, file.bytes)
-        else git_names.blob_oid(door.files.read(blob_key(file.sha256), file.bytes))
+def named_by_git(door: Door, files: Sequence[HeldFile]) -> list[NewFile]:
+    """The same files, with what git would call each."""
+    return [
+        NewFile(
+            file.path,
+            file.bytes,
+            file.sha256,
+            git_names.pointer_oid(file.sha256, file.bytes)
+            if git_names.is_large(file.path, file.bytes)
+            else git_names.blob_oid(door.files.read(blob_key(file.sha256), file.bytes)),
+        )
         for file in files
-    }
+    ]
 
 
 def create(
-    session: Session,
-    model: ModelRow,
-    name: str,
-    wanted: NewVersion,
-    files: Sequence[HeldFile],
-    oids: dict[str, str],
-    facts: Json,
+    session: Session, model: ModelRow, name: str, wanted: NewVersion, files: Sequence[NewFile], facts: Json
 ) -> RevisionRow:
     """The newest version of the model from now on; the same files are the same version."""
-    commit = git_names.commit((file.path, file.bytes, file.sha256) for file in files)
-    key = {"model_id": model.id, "commit": commit}
-    size = sum(file.bytes for file in files)
-    values = {"title": wanted.title, "license": wanted.license, "bytes": size, "facts": facts}
-    new = insert(RevisionRow).values(**key, **values).on_conflict_do_nothing().returning(RevisionRow.commit)
-    if session.scalar(new) is not None:
-        session.add_all(
-            RevisionFileRow(
-                **key,
-                path=file.path,
-                bytes=file.bytes,
-                sha256=file.sha256,
-                git_oid=oids[file.path],
-                is_large=git_names.is_large(file.path, file.bytes),
-            )
-            for file in files
-        )
-    main = insert(RefRow).values(model_id=model.id, name=MAIN, kind="branch", commit=commit)
-    moved = {"commit": commit, "updated_at": func.now()}
-    session.execute(main.on_conflict_do_update(index_elements=[RefRow.model_id, RefRow.name], set_=moved))
+    commit = revisions.record(session, model.id, files, title=wanted.title, license=wanted.license, facts=facts)
+    revisions.point(session, model.id, MAIN, "branch", commit)
     model.updated_at = func.now()
     webhooks.tell_of_model(session, model, name, "published", {"commit": commit})
     session.flush()

@@ -23,9 +23,13 @@ def blob_oid(content: bytes) -> str:
     return hashlib.sha1(blob_header(len(content)) + content, usedforsecurity=False).hexdigest()
 
 
+def pointer(sha256: str, size: int) -> bytes:
+    """What git keeps in place of a large file (https://github.com/git-lfs/git-lfs/blob/main/docs/spec.md)."""
+    return f"version https://git-lfs.github.com/spec/v1\noid sha256:{sha256}\nsize {size}\n".encode()
+
+
 def pointer_oid(sha256: str, size: int) -> str:
-    """What git calls the pointer to a large file (https://github.com/git-lfs/git-lfs/blob/main/docs/spec.md)."""
-    return blob_oid(f"version https://git-lfs.github.com/spec/v1\noid sha256:{sha256}\nsize {size}\n".encode())
+    return blob_oid(pointer(sha256, size))
 
 
 def commit(files: Iterable[tuple[str, int, str]]) -> str:

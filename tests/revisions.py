@@ -4,9 +4,9 @@ import hashlib
 from collections.abc import Mapping
 
 from jobs.git_names import pointer_oid
-from worker.contents import NewFile
+from jobs.revisions import MAIN, NewFile
 from worker.facts import Facts
-from worker.revisions import MAIN, NewRevision
+from worker.revisions import NewRevision
 
 
 def file(path: str, size: int = 1, sha256: str = "ab" * 32) -> NewFile:

@@ -17,10 +17,11 @@ from sqlalchemy.orm import Session, sessionmaker
 from jobs import database, held_models
 from jobs.errors import PruneryError, StorageUnavailable
 from jobs.files import Files
+from jobs.revisions import MAIN
 from jobs.settings import Settings
 from jobs.specs import JobSpec
 from jobs.tables import Json
-from worker import endings, holds, host_memory, publish, restore, revisions, saved, workdir
+from worker import endings, holds, host_memory, publish, restore, saved, workdir
 from worker.endings import Failure
 from worker.engine import orders
 from worker.engine.orders import Order
@@ -118,7 +119,7 @@ class Attempt:
         if isinstance(left, Failure):
             return left
         self._journal.enter("uploading")
-        return Published(left.summary, self._publish({revisions.MAIN: left.model, **left.variants}, out))
+        return Published(left.summary, self._publish({MAIN: left.model, **left.variants}, out))
 
     def _run_engine(self, command: Sequence[str], folder: Path, out: Path) -> endings.Result | Failure:
         spec, kept, scratch = (folder / name for name in ("spec.json", "checkpoints", "tmp"))

@@ -2,29 +2,14 @@
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from jobs.errors import PruneryError
 from jobs.git_names import blob_header, is_large, pointer_oid
+from jobs.revisions import NewFile
 from worker.errand import Check
 
 CHUNK_BYTES = 2**20
-
-
-@dataclass(frozen=True)
-class NewFile:
-    """A file that lies, or is about to lie, in object storage under its hash."""
-
-    path: str
-    bytes: int
-    sha256: str
-    git_oid: str
-    """Of the content; of a large file, of the pointer that git keeps in its place."""
-
-    @property
-    def is_large(self) -> bool:
-        return is_large(self.path, self.bytes)
 
 
 def read(folder: Path, check: Check) -> list[NewFile]:

@@ -13,7 +13,7 @@ from jobs.registry_tables import ModelRow
 from jobs.settings import Settings
 from jobs.states import FINAL
 from jobs.tables import CheckpointRow, EventRow, FileRow, HoldRow, JobRow, MetricRow
-from jobs.upload_rows import UploadRow
+from jobs.upload_tables import UploadRow
 from jobs.webhook_tables import WebhookDeliveryRow
 
 BATCH = 1_000

@@ -16,7 +16,7 @@ from jobs.held_models import HubCopyFileRow
 from jobs.registry_tables import RevisionFileRow
 from jobs.states import FINAL
 from jobs.tables import HoldRow, JobRow
-from jobs.upload_rows import UploadRow
+from jobs.upload_tables import UploadRow
 
 # Any number that nothing else in this database locks.
 LOCK = 0x5_7EE9

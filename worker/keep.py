@@ -9,6 +9,7 @@ from pathlib import Path
 from jobs.errors import BaseModelNotFound, BaseModelUnavailable, NotFound, StorageUnavailable
 from jobs.files import Files, blob_key
 from jobs.held_models import HeldFile
+from worker import blobs
 
 _log = logging.getLogger(__name__)
 
@@ -45,8 +46,7 @@ def keep(files: Files, folder: Path) -> list[HeldFile]:
     paths = sorted(path for path in folder.rglob("*") if path.is_file())
     held = [HeldFile(path.relative_to(folder).as_posix(), path.stat().st_size, _sha256(path)) for path in paths]
     for path, file in zip(paths, held, strict=True):
-        if files.size(blob_key(file.sha256)) != file.bytes:
-            files.put_file(path.resolve(), blob_key(file.sha256))
+        blobs.store(files, path.resolve(), file)
     return held
 
 

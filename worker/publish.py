@@ -3,7 +3,6 @@
 Nothing becomes visible by this: a client sees the files once the job's row says so.
 """
 
-import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
@@ -11,10 +10,8 @@ from functools import partial
 from pathlib import Path
 
 from jobs import tracing
-from jobs.errors import NotFound, StorageUnavailable
-from jobs.files import Files, blob_key
-from worker import contents, facts
-from worker.contents import NewFile
+from jobs.files import Files
+from worker import blobs, contents, facts
 from worker.errand import Check, Patience
 from worker.leases import Claim
 from worker.revisions import NewRevision
@@ -45,7 +42,7 @@ def publish(
     patience.insist(partial(hold, [file.sha256 for revision in revisions for file in revision.files]))
     for revision in revisions:
         for file in revision.files:
-            patience.insist(partial(_upload, files, folders[revision.branch] / file.path, file, check))
+            patience.insist(partial(blobs.store, files, folders[revision.branch] / file.path, file, check))
     manifest = {
         "job_id": claim.job_id,
         "attempt": claim.attempt,
@@ -57,28 +54,3 @@ def publish(
     key = f"jobs/{claim.job_id}/attempts/{claim.attempt}/manifest.json"
     patience.insist(partial(files.put_bytes, key, json.dumps(manifest, indent=1).encode()))
     return revisions
-
-
-def _upload(files: Files, path: Path, file: NewFile, check: Check) -> None:
-    key = blob_key(file.sha256)
-    if files.size(key) != file.bytes:
-        files.put_file(path, key, on_bytes=lambda _: check())
-        verify(files, file, check)
-
-
-def verify(files: Files, file: NewFile, check: Check) -> None:
-    """Read back what was stored: the checksums that storages keep of uploads in parts are of the parts only.
-
-    Raises:
-        StorageUnavailable: it is not what was sent; it is deleted, so that the next try sends it again.
-    """
-    key, digest = blob_key(file.sha256), hashlib.sha256()
-    try:
-        for piece in files.open_range(key, 0, file.bytes):
-            check()
-            digest.update(piece)
-    except NotFound as error:
-        raise StorageUnavailable(f"Object storage has lost {key} at once.") from error
-    if digest.hexdigest() != file.sha256:
-        files.delete(key)
-        raise StorageUnavailable(f"Object storage keeps other bytes under {key} than were sent.")

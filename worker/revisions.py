@@ -1,6 +1,6 @@
 """Revisions as a job makes them known: with the model they are of, and the names that lead to them. Never commits."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,13 +8,11 @@ from sqlalchemy import func
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from jobs import git_names, ids, repository_names, webhooks
-from jobs.registry_tables import ModelRow, RefRow, RevisionFileRow, RevisionRow
+from jobs import ids, repository_names, revisions, webhooks
+from jobs.registry_tables import ModelRow
+from jobs.revisions import MAIN, Kind, NewFile, commit_of
 from jobs.tables import JobRow, Json, ProjectRow
-from worker.contents import NewFile
 from worker.facts import Facts
-
-MAIN = "main"
 
 
 @dataclass(frozen=True)
@@ -31,25 +29,21 @@ class NewRevision:
         return commit_of(self.files)
 
 
-def commit_of(files: Iterable[NewFile | RevisionFileRow]) -> str:
-    """The same files at the same paths have the same commit."""
-    return git_names.commit((file.path, file.bytes, file.sha256) for file in files)
-
-
-def record(session: Session, job: JobRow, revisions: Sequence[NewRevision]) -> Json:
+def record(session: Session, job: JobRow, made: Sequence[NewRevision]) -> Json:
     """Make them visible as what the job has published.
 
     Returns:
         What the job's result says of it: `model`, `commit`, and `variants`, the commits of other branches than main.
     """
-    if not revisions:
+    if not made:
         return {}
     model = _model(session, job)
-    for revision in revisions:
-        _insert(session, model, job, revision)
+    commits: dict[str, str] = {}
+    for revision in made:
+        commit = revisions.record(session, model.id, revision.files, **_about(job, revision.facts))
+        commits[revision.branch] = commit
         for name, kind in _names(job, revision.branch):
-            _point(session, model.id, name, kind, revision.commit)
-    commits = {revision.branch: revision.commit for revision in revisions}
+            revisions.point(session, model.id, name, kind, commit)
     name = f"{session.get_one(ProjectRow, job.project_id).namespace}/{model.name}"
     result = {"commit": commits.pop(MAIN), **({"variants": commits} if commits else {})}
     webhooks.tell_of_model(session, model, name, "published", result, job_id=job.id)
@@ -76,50 +70,20 @@ def _model(session: Session, job: JobRow) -> ModelRow:
     return session.scalars(found.returning(ModelRow), execution_options={"populate_existing": True}).one()
 
 
-def _insert(session: Session, model: ModelRow, job: JobRow, revision: NewRevision) -> None:
-    """Unless it is there: the same content may have been published before."""
-    facts = revision.facts
-    values: dict[str, Any] = {
+def _about(job: JobRow, facts: Facts) -> dict[str, Any]:
+    return {
         "job_id": job.id,
         "title": job.name or f"{job.base_model}, made smaller",
         "base_model": job.base_model,
         "base_revision": facts.base_revision or job.spec["base_model"].get("revision"),
         "license": facts.license,
-        "bytes": sum(file.bytes for file in revision.files),
         "facts": facts.shown,
     }
-    key = {"model_id": model.id, "commit": revision.commit}
-    new = insert(RevisionRow).values(**key, **values).on_conflict_do_nothing().returning(RevisionRow.commit)
-    if session.scalar(new) is None:
-        return
-    rows = [
-        RevisionFileRow(
-            **key,
-            path=file.path,
-            bytes=file.bytes,
-            sha256=file.sha256,
-            git_oid=file.git_oid,
-            is_large=file.is_large,
-        )
-        for file in revision.files
-    ]
-    session.add_all(rows)
 
 
-def _names(job: JobRow, branch: str) -> list[tuple[str, str]]:
+def _names(job: JobRow, branch: str) -> list[tuple[str, Kind]]:
     if branch != MAIN:
         return [(branch, "branch"), (f"{job.id}-{branch}", "tag")]
     step = (job.progress or {}).get("step")
-    return [(MAIN, "branch"), (job.id, "tag"), *([(f"step-{step}", "tag")] if step else [])]
-
-
-def _point(session: Session, model_id: str, name: str, kind: str, commit: str) -> None:
-    new = insert(RefRow).values(model_id=model_id, name=name, kind=kind, commit=commit)
-    if kind == "tag":
-        session.execute(new.on_conflict_do_nothing())
-        return
-    moved = new.on_conflict_do_update(
-        index_elements=[RefRow.model_id, RefRow.name],
-        set_={"commit": commit, "kind": kind, "updated_at": func.now()},
-    )
-    session.execute(moved)
+    names: list[tuple[str, Kind]] = [(MAIN, "branch"), (job.id, "tag")]
+    return [*names, (f"step-{step}", "tag")] if step else names

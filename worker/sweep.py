@@ -14,7 +14,7 @@ from jobs.files import BLOBS, JOBS, UPLOADS, Files, OldObject
 from jobs.settings import Settings
 from jobs.states import FINAL
 from jobs.tables import CheckpointRow, FileRow, JobRow
-from jobs.upload_rows import UploadRow
+from jobs.upload_tables import UploadRow
 from worker import holds
 
 # So long a worker that wants to publish may have to wait.

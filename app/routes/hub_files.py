@@ -13,6 +13,7 @@ from app.hub_problems import ROOT
 from jobs.errors import Forbidden, RepositoryNotFound
 from jobs.files import attachment
 from jobs.registry_tables import RevisionFileRow
+from jobs.revisions import MAIN
 
 REPOSITORY = ROOT + "/{namespace}/{name}"
 CARD = "README.md"
@@ -59,7 +60,7 @@ def page(
     name: str,
     door: DoorDep,
     caller: CallerDep,
-    revision: str = repositories.MAIN,
+    revision: str = MAIN,
     path: str = "",
 ) -> Response:
     """Where a person is sent who follows a link to a model: to its card."""

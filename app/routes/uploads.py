@@ -13,7 +13,7 @@ from app.deps import Door, DoorDep
 from app.upload_schemas import UPLOADS, NewUpload, Upload
 from jobs import ids
 from jobs.errors import BodyMismatch, BodyTooLarge, NotFound, OffsetMismatch
-from jobs.upload_rows import UploadRow
+from jobs.upload_tables import UploadRow
 
 router = APIRouter(prefix=UPLOADS, tags=["uploads"])
 

@@ -20,11 +20,11 @@ def create_version(
     with door.sessions() as session:
         registry.model(session, namespace, name, project_id=caller.project_id)
         files = versions.held(session, wanted, project_id=caller.project_id)
-    facts, oids = versions.check(door, files), versions.git_oids(door, files)
+    facts, named = versions.check(door, files), versions.named_by_git(door, files)
     with door.sessions.begin() as session:
         model = registry.owned(session, namespace, name, project_id=caller.project_id)
         versions.held(session, wanted, project_id=caller.project_id)  # and locked until the version names them
-        row = versions.create(session, model, f"{namespace}/{name}", wanted, files, oids, facts)
+        row = versions.create(session, model, f"{namespace}/{name}", wanted, named, facts)
         audit.record(session, "model.upload", model.id, model=f"{namespace}/{name}", commit=row.commit)
         names = [ref.name for ref in registry.refs(session, model.id) if ref.commit == row.commit]
         return VersionWithFiles.with_files(row, names, registry.files(session, row))

@@ -19,16 +19,17 @@ from jobs import held_models
 from jobs.files import Files, blob_key, upload_key
 from jobs.held_models import HeldFile
 from jobs.registry_tables import ModelRow, RevisionFileRow
+from jobs.revisions import MAIN
 from jobs.settings import Settings
 from jobs.tables import DEFAULT_PROJECT, CheckpointRow, EventRow, FileRow, HoldRow, JobRow
-from jobs.upload_rows import UploadRow
+from jobs.upload_tables import UploadRow
 from jobs.uploads import PART_BYTES
 from jobs.webhook_tables import WebhookDeliveryRow, WebhookEndpointRow
 from tests.worker.desk import Desk, keys
 from worker import collect, holds, leases
 from worker.leases import Claim
 from worker.publish import publish
-from worker.revisions import MAIN, NewRevision
+from worker.revisions import NewRevision
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.service_resource import Bucket

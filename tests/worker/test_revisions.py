@@ -16,7 +16,7 @@ from jobs.specs import JobSpec
 from jobs.tables import DEFAULT_PROJECT
 from tests import revisions
 from worker import contents, facts, leases
-from worker.publish import verify
+from worker.blobs import verify
 from worker.revisions import NewRevision, repository
 
 Sessions = sessionmaker[Session]
