@@ -6,12 +6,10 @@ from typing import Any
 
 from app.repositories import Repository
 from app.trees import Entry, Folder
+from jobs import git_names
 from jobs.registry_tables import RefRow, RevisionFileRow, RevisionRow
 
 Json = dict[str, Any]
-
-# What stands in git in place of a large file; clients are told how long it is.
-POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:{sha256}\nsize {bytes}\n"
 
 
 def model(repository: Repository, revision: RevisionRow) -> Json:
@@ -110,7 +108,7 @@ def _sibling(file: RevisionFileRow, *, blobs: bool) -> Json:
 
 
 def _pointer(file: RevisionFileRow) -> Json:
-    return {"size": file.bytes, "pointerSize": len(POINTER.format(sha256=file.sha256, bytes=file.bytes))}
+    return {"size": file.bytes, "pointerSize": len(git_names.pointer(file.sha256, file.bytes))}
 
 
 def _time(at: datetime) -> str:

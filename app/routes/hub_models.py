@@ -1,5 +1,6 @@
 """What the clients of the Hugging Face Hub ask of models, answered from the database alone."""
 
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 from urllib.parse import parse_qs, quote, urlencode
 
@@ -10,8 +11,10 @@ from app.callers import CallerDep
 from app.deps import DoorDep
 from app.hub_documents import Json
 from app.hub_problems import ROOT
+from app.repositories import Repository
 from jobs.errors import EntryNotFound
-from jobs.registry_tables import ModelRow
+from jobs.registry_tables import ModelRow, RevisionFileRow, RevisionRow
+from jobs.revisions import MAIN
 
 MODELS = f"{ROOT}/api/models"
 ONE = MODELS + "/{namespace}/{name}"
@@ -28,6 +31,29 @@ ORDERS: dict[str, repositories.Column] = {
 router = APIRouter(include_in_schema=False)
 
 Limit = Annotated[int, Query(ge=1)]
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A revision that is asked about, with all its files."""
+
+    repository: Repository
+    revision: RevisionRow
+    files: list[RevisionFileRow]
+
+
+def _snapshot(
+    namespace: str, name: str, door: DoorDep, caller: CallerDep, response: Response, revision: str = MAIN
+) -> Snapshot:
+    with door.sessions() as session:
+        repository = repositories.find(session, namespace, name, caller)
+        row = repositories.revision(session, repository, revision)
+        files = registry.files(session, row)
+    hub_headers.add(response.headers, repository, row)
+    return Snapshot(repository, row, files)
+
+
+SnapshotDep = Annotated[Snapshot, Depends(_snapshot)]
 
 
 @router.get(MODELS)
@@ -58,32 +84,16 @@ def list_models(
 
 @router.get(ONE)
 @router.get(ONE + "/revision/{revision}")
-def model_info(
-    namespace: str,
-    name: str,
-    door: DoorDep,
-    caller: CallerDep,
-    response: Response,
-    revision: str = repositories.MAIN,
-    blobs: bool = False,
-) -> Json:
+def model_info(snapshot: SnapshotDep, blobs: bool = False) -> Json:
     """A model at one revision; what else clients ask for in the query is left out or there already."""
-    with door.sessions() as session:
-        repository = repositories.find(session, namespace, name, caller)
-        row = repositories.revision(session, repository, revision)
-        files = registry.files(session, row)
-    hub_headers.add(response.headers, repository, row)
-    return hub_documents.info(repository, row, files, blobs=blobs)
+    return hub_documents.info(snapshot.repository, snapshot.revision, snapshot.files, blobs=blobs)
 
 
 @router.get(ONE + "/tree/{revision}")
 @router.get(ONE + "/tree/{revision}/{path:path}")
 def tree(
-    namespace: str,
-    name: str,
+    snapshot: SnapshotDep,
     revision: str,
-    door: DoorDep,
-    caller: CallerDep,
     request: Request,
     response: Response,
     path: str = "",
@@ -94,21 +104,16 @@ def tree(
 ) -> list[Json]:
     """What lies in a folder of a revision, in pages."""
     path = path.strip("/")
-    with door.sessions() as session:
-        repository = repositories.find(session, namespace, name, caller)
-        row = repositories.revision(session, repository, revision)
-        files = registry.files(session, row)
-    entries = trees.entries(files, path, recursive=recursive)
+    entries = trees.entries(snapshot.files, path, recursive=recursive)
     if entries is None:
-        raise EntryNotFound(f"There is no folder {path!r} in this revision.", commit=row.commit)
-    hub_headers.add(response.headers, repository, row)
+        raise EntryNotFound(f"There is no folder {path!r} in this revision.", commit=snapshot.revision.commit)
     most = min(limit, MOST)
     rest = [entry for entry in entries if entry.path > cursor]
     if len(rest) > most:
-        here = f"{MODELS}/{repository.id}/tree/{quote(revision, safe='')}/{quote(path)}".rstrip("/")
+        here = f"{MODELS}/{snapshot.repository.id}/tree/{quote(revision, safe='')}/{quote(path)}".rstrip("/")
         given = {"recursive": recursive, "expand": expand, "limit": limit}
         _link(request, response, here, given, cursor=rest[most - 1].path)
-    return [hub_documents.entry(entry, row, expand=expand) for entry in rest[:most]]
+    return [hub_documents.entry(entry, snapshot.revision, expand=expand) for entry in rest[:most]]
 
 
 async def _form(request: Request) -> dict[str, list[str]]:
@@ -116,24 +121,11 @@ async def _form(request: Request) -> dict[str, list[str]]:
 
 
 @router.post(ONE + "/paths-info/{revision}")
-def paths_info(
-    namespace: str,
-    name: str,
-    revision: str,
-    door: DoorDep,
-    caller: CallerDep,
-    response: Response,
-    form: Annotated[dict[str, list[str]], Depends(_form)],
-) -> list[Json]:
+def paths_info(snapshot: SnapshotDep, form: Annotated[dict[str, list[str]], Depends(_form)]) -> list[Json]:
     """Some files and folders of a revision; those that are not there are left out."""
-    with door.sessions() as session:
-        repository = repositories.find(session, namespace, name, caller)
-        row = repositories.revision(session, repository, revision)
-        files = registry.files(session, row)
-    hub_headers.add(response.headers, repository, row)
-    found = (trees.entry(files, path.strip("/")) for path in form.get("paths", []))
+    found = (trees.entry(snapshot.files, path.strip("/")) for path in form.get("paths", []))
     expand = form.get("expand", [""])[0].lower() == "true"
-    return [hub_documents.entry(entry, row, expand=expand) for entry in found if entry]
+    return [hub_documents.entry(entry, snapshot.revision, expand=expand) for entry in found if entry]
 
 
 @router.get(ONE + "/refs")
