@@ -13,7 +13,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from bench import api, bare_clone, cuts, demo, exactness, scoring
+from bench import api, bare_clone, demo, exactness, scoring
 from bench.engine import measure as engine
 from bench.figure import Figure
 from bench.hub import measure as hub
@@ -21,7 +21,6 @@ from bench.service import chaos, load, malformed, overhead, resume
 
 MEASUREMENTS: dict[str, Callable[[Path], Iterator[Figure]]] = {
     "api": api.measure,
-    "cuts": cuts.measure,
     "exactness": exactness.measure,
     "scoring": scoring.measure,
     "chaos": chaos.measure,

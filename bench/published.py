@@ -7,12 +7,12 @@ from typing import Any
 from app import store
 from jobs import database
 from jobs.files import Files
+from jobs.revisions import MAIN
 from jobs.settings import Settings
 from jobs.specs import JobSpec
 from jobs.tables import DEFAULT_PROJECT
 from worker import holds, leases
 from worker.publish import publish
-from worker.revisions import MAIN
 
 SPEC = {
     "base_model": {"source": "hub", "id": "someone/something"},

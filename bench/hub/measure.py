@@ -15,5 +15,5 @@ def measure(folder: Path) -> Iterator[Figure]:
     # Metadata would else be refused as too many requests of one key.
     with Stack(folder / "service", port=port, announce=print, settings={"PRUNERY_RATE_LIMIT_REQUESTS": "0"}) as stack:
         yield from metadata.measure(stack)
-        yield from cuts.measure(stack, folder)
         yield from throughput.measure(stack, folder)
+    yield from cuts.measure(folder / "cuts")
