@@ -17,8 +17,9 @@ from cli.resources import (
     ArtifactList,
     Event,
     EventPage,
+    Item,
     Job,
-    JobPage,
+    ListPage,
     Problem,
     Resource,
     UploadedFile,
@@ -105,15 +106,7 @@ class Client:
 
     def list(self, *, status: str | None = None, page_size: int = 100) -> Iterator[Job]:
         """All jobs, the newest first; pages are asked for as they are needed."""
-        params: dict[str, str | int] = {"limit": page_size}
-        if status:
-            params["status"] = status
-        while True:
-            page = self.call(JobPage, "GET", JOBS, params=params)
-            yield from page.data
-            if not page.has_more or not page.data:
-                return
-            params["after"] = page.data[-1].id
+        return self.pages(Job, JOBS, {"status": status} if status else {}, page_size=page_size)
 
     def waiting(self, job_id: str) -> Waiting:
         return self.call(Waiting, "GET", f"{_job(job_id)}/waiting")
@@ -184,6 +177,19 @@ class Client:
             return answer.model_validate_json(response.content)
         except ValidationError as error:
             raise ClientError(f"{self.url} does not answer as a Prunery service does: {error}") from error
+
+    def pages(
+        self, kind: type[Item], path: str, filters: Mapping[str, str] | None = None, *, page_size: int = 100
+    ) -> Iterator[Item]:
+        """All members of a list; its pages are asked for as they are needed."""
+        part: type[ListPage[Item]] = ListPage[kind]  # type: ignore[valid-type]
+        params: dict[str, str | int] = {"limit": page_size, **(filters or {})}
+        while True:
+            page = self.call(part, "GET", path, params=params)
+            yield from page.data
+            if not page.has_more or page.last_id is None:
+                return
+            params["after"] = page.last_id
 
 
 @contextmanager

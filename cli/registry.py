@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any
 from urllib.parse import quote
 
 from cli.client import Client
@@ -67,35 +67,20 @@ class Ref(Resource):
     commit: str
 
 
-class ModelPage(Resource):
-    """A part of a list of models."""
-
-    data: tuple[Model, ...]
-    has_more: bool = False
-    last_id: str | None = None
-
-
-class VersionPage(Resource):
-    """A part of a list of versions."""
-
-    data: tuple[Version, ...]
-    has_more: bool = False
-    last_id: str | None = None
-
-
 class Me(Resource):
     """Who asks."""
 
     namespace: str
 
 
-Page = TypeVar("Page", ModelPage, VersionPage)
+def own_namespace(client: Client) -> str:
+    """Of the project whose key this is."""
+    return client.call(Me, "GET", "/v1/me").namespace
 
 
 def models(client: Client, filters: Mapping[str, str]) -> Iterator[Model]:
     """The models of the project, the newest first."""
-    for page in _pages(client, ModelPage, MODELS, filters):
-        yield from page.data
+    return client.pages(Model, MODELS, filters)
 
 
 def model(client: Client, name: str) -> Model:
@@ -116,8 +101,7 @@ def restore(client: Client, name: str) -> Model:
 
 def versions(client: Client, name: str) -> Iterator[Version]:
     """The versions of a model, the newest first."""
-    for page in _pages(client, VersionPage, f"{_path(client, name)}/versions", {}):
-        yield from page.data
+    return client.pages(Version, f"{_path(client, name)}/versions")
 
 
 def version(client: Client, name: str, revision: str) -> Version:
@@ -140,15 +124,5 @@ def remove_alias(client: Client, name: str, alias: str) -> None:
 def _path(client: Client, name: str) -> str:
     """Of `namespace/name`, or of a `name` of the caller's own project."""
     namespace, slash, own = name.rpartition("/")
-    of = namespace if slash else client.call(Me, "GET", "/v1/me").namespace
+    of = namespace if slash else own_namespace(client)
     return f"{MODELS}/{quote(of, safe='')}/{quote(own, safe='')}"
-
-
-def _pages(client: Client, kind: type[Page], path: str, filters: Mapping[str, str]) -> Iterator[Page]:
-    params: dict[str, str | int] = {"limit": 100, **filters}
-    while True:
-        page = client.call(kind, "GET", path, params=params)
-        yield page
-        if not page.has_more or page.last_id is None:
-            return
-        params["after"] = page.last_id

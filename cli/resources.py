@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -14,6 +14,17 @@ class Resource(BaseModel):
     """An answer; `model_dump` gives back all of it, known fields or not."""
 
     model_config = ConfigDict(frozen=True, extra="allow")
+
+
+Item = TypeVar("Item", bound=Resource)
+
+
+class ListPage(Resource, Generic[Item]):
+    """A part of a list; the next one comes after `last_id`."""
+
+    data: tuple[Item, ...]
+    has_more: bool = False
+    last_id: str | None = None
 
 
 class Progress(Resource):
@@ -118,13 +129,6 @@ class Problem(Resource):
     request_id: str | None = None
 
 
-class JobPage(Resource):
-    """A part of a list of jobs."""
-
-    data: tuple[Job, ...]
-    has_more: bool = False
-
-
 class EventPage(Resource):
     """A part of a job's events."""
 
@@ -172,17 +176,3 @@ class WebhookDelivery(Resource):
     job_id: str | None = None
     created_at: datetime
     log: tuple[WebhookAttempt, ...] = ()
-
-
-class WebhookEndpointPage(Resource):
-    """A part of a list of endpoints."""
-
-    data: tuple[WebhookEndpoint, ...]
-    has_more: bool = False
-
-
-class WebhookDeliveryPage(Resource):
-    """A part of a list of messages."""
-
-    data: tuple[WebhookDelivery, ...]
-    has_more: bool = False

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import TypeVar
 from urllib.parse import quote
 
 from cli.client import Client
@@ -36,27 +35,9 @@ class Project(Resource):
     max_uploaded_bytes: int | None = None
 
 
-class KeyPage(Resource):
-    """A part of a list of keys."""
-
-    data: tuple[ApiKey, ...]
-    has_more: bool = False
-
-
-class ProjectPage(Resource):
-    """A part of a list of projects."""
-
-    data: tuple[Project, ...]
-    has_more: bool = False
-
-
-Page = TypeVar("Page", KeyPage, ProjectPage)
-
-
 def keys(client: Client, project_id: str | None) -> Iterator[ApiKey]:
     """All keys, the newest first."""
-    for page in _pages(client, KeyPage, KEYS, _of(project_id)):
-        yield from page.data
+    return client.pages(ApiKey, KEYS, _of(project_id))
 
 
 def create_key(
@@ -77,8 +58,7 @@ def revoke_key(client: Client, key_id: str, *, project_id: str | None) -> ApiKey
 
 def projects(client: Client) -> Iterator[Project]:
     """All projects: the default one, then the newest first."""
-    for page in _pages(client, ProjectPage, PROJECTS, {}):
-        yield from page.data
+    return client.pages(Project, PROJECTS)
 
 
 def create_project(client: Client, name: str, limits: Mapping[str, int | None]) -> Project:
@@ -91,16 +71,6 @@ def change_project(client: Client, project_id: str, values: Mapping[str, int | s
 
 def remove_project(client: Client, project_id: str) -> None:
     client.delete(_below(PROJECTS, project_id))
-
-
-def _pages(client: Client, kind: type[Page], path: str, filters: Mapping[str, str]) -> Iterator[Page]:
-    params: dict[str, str | int] = {"limit": 100, **filters}
-    while True:
-        page = client.call(kind, "GET", path, params=params)
-        yield page
-        if not page.has_more or not page.data:
-            return
-        params["after"] = page.data[-1].id
 
 
 def _of(project_id: str | None) -> dict[str, str]:

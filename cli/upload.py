@@ -11,7 +11,7 @@ from rich.console import Console
 from cli.byte_bar import ByteBar
 from cli.client import Client, ClientError, Refused, is_outage
 from cli.follow import PAUSES
-from cli.registry import MODELS, Version
+from cli.registry import MODELS, Version, own_namespace
 from cli.resources import Resource
 from cli.service import with_client
 from jobs.errors import NameTaken, OffsetMismatch
@@ -30,12 +30,6 @@ class Upload(Resource):
     offset: int
     part_bytes: int
     completed_at: str | None = None
-
-
-class Caller(Resource):
-    """Who asks."""
-
-    namespace: str
 
 
 @dataclass(frozen=True)
@@ -67,7 +61,7 @@ Exit codes: 0 the model is there, 1 the service does not answer, 2 the folder ho
 def upload(client: Client, folder: Path, name: str | None, title: str, as_json: bool) -> None:
     """Send the model in FOLDER (config.json, safetensors, tokenizer) to the service, to be the base of jobs."""
     name = name or slug(folder.resolve().name)
-    namespace = client.call(Caller, "GET", "/v1/me").namespace
+    namespace = own_namespace(client)
     with ByteBar(Console(stderr=True)) as bar:
         files = [_local(folder, place) for place in _places(folder)]
         for file in files:

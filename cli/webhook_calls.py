@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from urllib.parse import quote
 
 from cli.client import Client
-from cli.resources import WebhookDelivery, WebhookDeliveryPage, WebhookEndpoint, WebhookEndpointPage
+from cli.resources import WebhookDelivery, WebhookEndpoint
 
 ENDPOINTS = "/v1/webhook_endpoints"
 # The service tries again by itself later; nobody waits for that here.
@@ -26,13 +26,7 @@ class WebhookCalls:
 
     def endpoints(self) -> Iterator[WebhookEndpoint]:
         """All of them, the newest first."""
-        params: dict[str, str | int] = {"limit": 100}
-        while True:
-            page = self._client.call(WebhookEndpointPage, "GET", ENDPOINTS, params=params)
-            yield from page.data
-            if not page.has_more or not page.data:
-                return
-            params["after"] = page.data[-1].id
+        return self._client.pages(WebhookEndpoint, ENDPOINTS)
 
     def switch(self, endpoint_id: str, *, on: bool) -> WebhookEndpoint:
         return self._client.call(WebhookEndpoint, "PATCH", _endpoint(endpoint_id), json={"disabled": not on})
@@ -49,14 +43,8 @@ class WebhookCalls:
 
     def deliveries(self, endpoint_id: str, *, status: str | None) -> Iterator[WebhookDelivery]:
         """What was or is to be sent, the newest first."""
-        params: dict[str, str | int] = {"limit": 100} | ({"status": status} if status else {})
-        while True:
-            place = f"{_endpoint(endpoint_id)}/deliveries"
-            page = self._client.call(WebhookDeliveryPage, "GET", place, params=params)
-            yield from page.data
-            if not page.has_more or not page.data:
-                return
-            params["after"] = page.data[-1].id
+        filters = {"status": status} if status else {}
+        return self._client.pages(WebhookDelivery, f"{_endpoint(endpoint_id)}/deliveries", filters)
 
     def delivery(self, endpoint_id: str, delivery_id: str) -> WebhookDelivery:
         """A message with the log of its attempts."""
