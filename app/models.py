@@ -89,14 +89,11 @@ def remove(session: Session, row: ModelRow, name: str) -> None:
     webhooks.tell_of_model(session, row, name, "deleted", {})
 
 
-def restore(session: Session, of: str, name: str, *, project_id: str, grace: timedelta) -> ModelRow:
-    """Bring back the last deleted model of this name.
+def last_deleted(session: Session, of: str, name: str, *, project_id: str, grace: timedelta) -> ModelRow | None:
+    """The last deleted model of this name that can still be restored: nobody else does before this transaction ends.
 
     Args:
         of: The namespace.
-    Raises:
-        NotFound: there is none, or its time is over.
-        NameTaken: another model has taken its name.
     """
     query = (
         select(ModelRow)
@@ -104,14 +101,18 @@ def restore(session: Session, of: str, name: str, *, project_id: str, grace: tim
         .where(ModelRow.project_id == project_id, ProjectRow.namespace == of, ModelRow.name == name)
         .where(ModelRow.deleted_at > func.now() - grace)
     )
-    row = session.scalars(
+    return session.scalars(
         query.order_by(ModelRow.deleted_at.desc()).limit(1).with_for_update(of=ModelRow)
     ).one_or_none()
-    if row is None:
-        raise NotFound(f"There is no deleted model {of}/{name} that could be restored.")
+
+
+def restore(session: Session, row: ModelRow) -> None:
+    """
+    Raises:
+        NameTaken: another model has taken its name.
+    """
     row.deleted_at = None
     _touch(session, row)
-    return row
 
 
 def remove_version(session: Session, row: ModelRow, revision: str) -> str:

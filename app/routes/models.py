@@ -118,10 +118,13 @@ def delete_model(namespace: str, name: str, door: DoorDep, caller: ModelWriter, 
 
 @router.post(ONE + "/restore", responses=problems.responses(404, 409, 422))
 def restore_model(namespace: str, name: str, door: DoorDep, caller: ModelWriter, audit: AuditDep) -> Model:
-    """Bring back the last deleted model of this name, with all its versions."""
+    """Bring back the last deleted model of this name, with all its versions. One that is not deleted stays as it is."""
     grace = timedelta(days=door.settings.model_days)
     with door.sessions.begin() as session:
-        row = models.restore(session, namespace, name, project_id=caller.project_id, grace=grace)
+        row = models.last_deleted(session, namespace, name, project_id=caller.project_id, grace=grace)
+        if row is None:
+            return Model.of(registry.owned(session, namespace, name, project_id=caller.project_id), namespace)
+        models.restore(session, row)
         audit.record(session, "model.restore", row.id, model=f"{namespace}/{name}")
     return Model.of(row, namespace)
 

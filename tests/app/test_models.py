@@ -160,7 +160,8 @@ def test_what_was_deleted_can_be_restored_for_a_while(
     ]
     assert client.post(f"{MODEL}/restore").json()["deleted_at"] is None
     assert client.get(f"{MODEL}/versions/main").json()["commit"] == commit
-    assert client.post(f"{MODEL}/restore").status_code == 404
+    assert client.post(f"{MODEL}/restore").json() == client.get(MODEL).json()
+    assert actions(client)[:2] == ["model.restore", "model.delete"], "nothing was restored the second time"
 
     client.delete(MODEL)
     publish(sessions, spec, 4)  # takes the name
