@@ -97,6 +97,8 @@ def environment(servers: Servers, migrated: str, storage: "Bucket", tmp_path: Pa
     with _administrator(servers) as connection:
         connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(database))
     storage.objects.all().delete()
+    for upload in storage.multipart_uploads.all():
+        upload.abort()
 
 
 @pytest.fixture
