@@ -4,8 +4,8 @@ PYTHON ?= python3
 # The one place that chooses the build of PyTorch; see "On a GPU" in README.md.
 TORCH ?= torch==2.13.0
 
-# How many test files run side by side; 2 takes half the time, and what waits for a few seconds may then wait in vain.
-TESTERS ?= 0
+# How many test files run side by side; 0 is one after the other, in this process.
+TESTERS ?= 2
 
 BIN := .venv/bin
 INSTALLED := .venv/.installed
