@@ -3,8 +3,9 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import ColumnElement, func, select, update
+from sqlalchemy import ColumnElement, Row, func, select, update
 from sqlalchemy.orm import Session, sessionmaker
 
 from jobs import errors, webhooks
@@ -76,10 +77,10 @@ def require_submission(session: Session, project_id: str, settings: Settings) ->
     """
     row = _locked(session, project_id, settings)
     if (limit := _limit(row, settings, "max_queued")) is not None:
-        _require(row, Quota("queued_jobs", limit, count(session, project_id, queued())), 1)
+        _require(session, row, Quota("queued_jobs", limit, count(session, project_id, queued())), 1)
     if (limit := _limit(row, settings, "max_storage_bytes")) is not None:
         used = uploaded_bytes(session, project_id) + published_bytes(session, project_id)
-        _require(row, Quota("storage_bytes", limit, used), 1)
+        _require(session, row, Quota("storage_bytes", limit, used), 1)
 
 
 def require_upload(session: Session, project_id: str, settings: Settings, bytes: int) -> None:
@@ -94,15 +95,16 @@ def require_upload(session: Session, project_id: str, settings: Settings, bytes:
     if uploads is None and storage is None:
         return
     used = uploaded_bytes(session, project_id)
-    _require(row, Quota("uploaded_bytes", uploads, used), bytes)
+    _require(session, row, Quota("uploaded_bytes", uploads, used), bytes)
     if storage is not None:
-        _require(row, Quota("storage_bytes", storage, used + published_bytes(session, project_id)), bytes)
+        _require(session, row, Quota("storage_bytes", storage, used + published_bytes(session, project_id)), bytes)
 
 
-def _require(row: ProjectRow, quota: Quota, more: int) -> None:
+def _require(session: Session, row: "Row[Any]", quota: Quota, more: int) -> None:
     quota.require(more)
     if quota.name in row.exceeded:
-        row.exceeded = [name for name in row.exceeded if name != quota.name]
+        left = func.array_remove(ProjectRow.exceeded, quota.name)
+        session.execute(update(ProjectRow).where(ProjectRow.id == row.id).values(exceeded=left))
 
 
 def running() -> ColumnElement[bool]:
@@ -153,15 +155,17 @@ def checkpoint_bytes(session: Session, project_id: str) -> int:
     return int(session.scalars(query.where(JobRow.project_id == project_id, CheckpointRow.deleted_at.is_(None))).one())
 
 
-def _locked(session: Session, project_id: str, settings: Settings) -> ProjectRow:
-    """The project's row, and if it has limits, the right to count against them alone."""
-    row = session.get_one(ProjectRow, project_id)
+def _locked(session: Session, project_id: str, settings: Settings) -> "Row[Any]":
+    """The project's limits, and if it has any, the right to count against them alone."""
+    limits = (getattr(ProjectRow, name) for name in COUNTED)
+    query = select(ProjectRow.id, ProjectRow.exceeded, *limits).where(ProjectRow.id == project_id)
+    row = session.execute(query).one()
     if any(_limit(row, settings, name) is not None for name in COUNTED):
-        session.refresh(row, with_for_update={"key_share": True})
+        row = session.execute(query.with_for_update(key_share=True)).one()
     return row
 
 
-def _limit(row: ProjectRow, settings: Settings, name: str) -> int | None:
+def _limit(row: "ProjectRow | Row[Any]", settings: Settings, name: str) -> int | None:
     """The project's own limit, or that of the settings."""
     own: int | None = getattr(row, name)
     default: int | None = getattr(settings, f"project_{name}")

@@ -131,7 +131,7 @@ def send_test(session: Session, endpoint_id: str, *, project_id: str) -> Webhook
     """
     endpoint = _enabled(get(session, endpoint_id, project_id=project_id, lock=True))
     data = {"object": "webhook_endpoint", "id": endpoint.id, "message": "This is a test."}
-    row = webhooks.add(session, endpoint, TEST, session.scalars(select(func.now())).one(), data)
+    row = webhooks.add(session, endpoint.id, TEST, session.scalars(select(func.now())).one(), data)
     session.refresh(row)
     return row
 

@@ -22,8 +22,9 @@ CONNECTION = {
 OUTAGES = (OperationalError, InterfaceError, InternalError)
 
 
-# All that are made are kept: each costs the server a process that has to learn the tables anew.
-CONNECTIONS = 15
+# Few: threads of one interpreter that compute at once only hold each other up. All that are made are kept: each costs
+# the server a process that has to learn the tables anew.
+CONNECTIONS = 6
 
 
 def engine(settings: Settings) -> Engine:

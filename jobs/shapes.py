@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatch
+from functools import cached_property
 from typing import Any
 
 from jobs import errors
@@ -55,20 +56,20 @@ class ModelShape:
         """Query heads per KV head."""
         return self.heads // self.kv_heads
 
-    @property
+    @cached_property
     def kv_group_cost(self) -> int:
         """Parameters that go with one KV group of one layer: its rows of q, k, v and its columns of o."""
         channels = (2 * self.group + 2) * self.head_dim
         biases = (self.group + 2) * self.head_dim if self.qkv_bias else 0
         return channels * self.hidden + biases
 
-    @property
+    @cached_property
     def ffn_channel_cost(self) -> int:
         """Parameters that go with one FFN channel of one layer: a row of up (and gate), a column of down."""
         rows = 2 if self.gated else 1
         return (rows + 1) * self.hidden + (rows if self.up_bias else 0)
 
-    @property
+    @cached_property
     def layer_cost(self) -> int:
         """Parameters of the linear layers of one block."""
         output_biases = self.hidden * (int(self.o_bias) + int(self.down_bias))

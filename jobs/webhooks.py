@@ -63,7 +63,7 @@ def tell_of_quota(session: Session, project_id: str, quota: str, *, limit: int, 
 def _tell(session: Session, project_id: str, job_id: str | None, messages: Sequence[tuple[str, Json]]) -> None:
     # Locked against removal only, which would otherwise undo the transaction of what is told.
     query = (
-        select(WebhookEndpointRow, func.now())
+        select(WebhookEndpointRow.id, WebhookEndpointRow.events, func.now())
         .where(
             WebhookEndpointRow.project_id == project_id,
             WebhookEndpointRow.disabled_at.is_(None),
@@ -71,18 +71,18 @@ def _tell(session: Session, project_id: str, job_id: str | None, messages: Seque
         )
         .with_for_update(read=True, key_share=True, of=WebhookEndpointRow)
     )
-    for endpoint, now in session.execute(query).all():
+    for endpoint_id, events, now in session.execute(query).all():
         for type_, data in messages:
-            if wanted(type_, endpoint.events):
-                add(session, endpoint, type_, now, data, job_id=job_id)
+            if wanted(type_, events):
+                add(session, endpoint_id, type_, now, data, job_id=job_id)
 
 
 def add(
-    session: Session, endpoint: WebhookEndpointRow, type_: str, at: datetime, data: Json, *, job_id: str | None = None
+    session: Session, endpoint_id: str, type_: str, at: datetime, data: Json, *, job_id: str | None = None
 ) -> WebhookDeliveryRow:
     """Have one endpoint told, at once."""
     body = _body(type_, at, data)
-    row = WebhookDeliveryRow(id=ids.new("msg"), endpoint_id=endpoint.id, job_id=job_id, type=type_, body=body)
+    row = WebhookDeliveryRow(id=ids.new("msg"), endpoint_id=endpoint_id, job_id=job_id, type=type_, body=body)
     session.add(row)
     session.flush()
     return row

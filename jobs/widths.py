@@ -54,8 +54,8 @@ def lost(shape: ModelShape, widths: Widths) -> int:
 
 def removed(shape: ModelShape, layout: Layout) -> int:
     """Block parameters that the model loses, those of the layers that go among them."""
-    whole = replace(shape, layers=len(layout)).block_parameters
-    return shape.block_parameters - whole + sum(lost(shape, layer) for layer in layout)
+    gone = (shape.layers - len(layout)) * shape.layer_cost
+    return gone + sum(lost(shape, layer) for layer in layout)
 
 
 def ratio(shape: ModelShape, layout: Layout) -> float:

@@ -88,7 +88,8 @@ def create_job(
             row = once.run(session, asked, first=partial(create, session), again=partial(get, session))
         door.metrics.created.inc()
     response.headers["Location"] = job_url(row.id)
-    return Job.of(row)
+    # Written here, and not in a thread of its own: this is the call that many make at once.
+    return Response(Job.of(row).model_dump_json(), 202, response.headers, media_type="application/json")
 
 
 @router.get("", responses=problems.responses(400, 422), openapi_extra=METADATA)
