@@ -84,7 +84,7 @@ class Model(BaseModel):
     name: str
     visibility: Visibility
     description: str | None
-    downloads: int
+    downloads: int = Field(description="Callers who fetched it, each counted once for a revision.")
     deprecated_at: datetime | None
     deprecation: str | None = Field(description="What to use instead, and why.")
     deleted_at: datetime | None = Field(description="It can be restored for some days.")

@@ -49,3 +49,12 @@ class AuditRow(Table):
     request_id: Mapped[str]
 
     __table_args__ = (Index("audit_log_project_id_id", "project_id", "id"),)
+
+
+class DownloadRow(Table):
+    """A caller who has downloaded a revision of a model: `digest` is the SHA-256 of both."""
+
+    __tablename__ = "downloads"
+
+    model_id: Mapped[str] = mapped_column(ForeignKey("models.id", ondelete="CASCADE"), primary_key=True)
+    digest: Mapped[bytes] = mapped_column(primary_key=True)

@@ -7,12 +7,13 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Header, Request
 from fastapi.responses import Response
 
-from app import downloads, problems, store
+from app import download_counts, downloads, problems, store
 from app.callers import ModelReader
-from app.deps import Door, DoorDep
+from app.deps import DoorDep
 from app.downloads import AskedDep, Content
 from app.schemas import JOBS, ArtifactList
 from jobs.files import attachment
+from jobs.registry_tables import RevisionFileRow
 
 router = APIRouter(prefix=JOBS + "/{job_id}/artifacts", tags=["artifacts"])
 
@@ -42,7 +43,9 @@ def head_artifact(
     if_none_match: Annotated[str | None, Header()] = None,
 ) -> Response:
     """What a download would answer, without the bytes."""
-    return downloads.about(_content(door, caller.project_id, job_id, path), if_none_match)
+    with door.sessions() as session:
+        file = store.artifact(session, job_id, path, project_id=caller.project_id)
+    return downloads.about(_content(file), if_none_match)
 
 
 @router.get("/{path:path}", response_class=Response, responses=DOWNLOADS)
@@ -50,19 +53,21 @@ def get_artifact(
     job_id: str, path: str, door: DoorDep, caller: ModelReader, request: Request, asked: AskedDep
 ) -> Response:
     """The bytes of a published file; a broken download goes on with Range and If-Range."""
-    content = _content(door, caller.project_id, job_id, path)
+    with door.sessions.begin() as session:
+        file = store.artifact(session, job_id, path, project_id=caller.project_id)
+        if download_counts.counts(path, request.headers):
+            download_counts.count(session, file, caller)
+    content = _content(file)
     if downloads.is_elsewhere(door, request):
         return downloads.link(door, content, asked, 307)
     return downloads.send(door, content, asked)
 
 
-def _content(door: Door, project_id: str, job_id: str, path: str) -> Content:
-    with door.sessions() as session:
-        row = store.artifact(session, job_id, path, project_id=project_id)
-    digest = base64.b64encode(bytes.fromhex(row.sha256)).decode()
+def _content(file: RevisionFileRow) -> Content:
+    digest = base64.b64encode(bytes.fromhex(file.sha256)).decode()
     headers = {
-        "Content-Disposition": attachment(PurePosixPath(path).name),
+        "Content-Disposition": attachment(PurePosixPath(file.path).name),
         "Repr-Digest": f"sha-256=:{digest}:",
         "X-Content-Type-Options": "nosniff",
     }
-    return Content(path, row.bytes, row.sha256, f'"{row.sha256}"', headers, downloads.media_type(path))
+    return Content(file.path, file.bytes, file.sha256, f'"{file.sha256}"', headers, downloads.media_type(file.path))

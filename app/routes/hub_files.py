@@ -5,7 +5,7 @@ from urllib.parse import quote
 from fastapi import APIRouter, Request
 from fastapi.responses import RedirectResponse, Response
 
-from app import downloads, hub_headers, repositories
+from app import download_counts, downloads, hub_headers, repositories
 from app.callers import CallerDep
 from app.deps import DoorDep
 from app.downloads import AskedDep, Content
@@ -33,10 +33,12 @@ def resolve(
     asked: AskedDep,
 ) -> Response:
     """A file, or with HEAD what there is to know of it; large ones from the storage itself where clients reach that."""
-    with door.sessions() as session:
+    with door.sessions.begin() as session:
         repository = repositories.find(session, namespace, name, caller)
         row = repositories.revision(session, repository, revision)
         file = repositories.file(session, row, path)
+        if download_counts.counts(path, request.headers):
+            download_counts.count(session, file, caller)
     content = _content(file)
     if file.is_large and downloads.is_elsewhere(door, request):
         answer = downloads.link(door, content, asked, 302)

@@ -171,6 +171,30 @@ def test_a_deprecated_model_says_so_first(client: TestClient, sessions: sessionm
     assert "deprecated" in answer.json()["tags"]
 
 
+def test_each_who_fetches_a_revision_counts_once(client: TestClient, settings: Settings, model: Path) -> None:
+    def count() -> int:
+        listed: int = client.get("/v1/models/default/small").json()["downloads"]
+        assert client.get(API).json()["downloads"] == listed
+        return listed
+
+    first = f"{MODEL}/resolve/{client.get(API).json()['sha']}"
+    for path in ("README.md", "model.safetensors"):
+        client.get(f"{first}/{path}")
+    assert count() == 0, "looked at, or a part of something else"
+    assert client.head(f"{first}/config.json").status_code == client.get(f"{first}/config.json").status_code == 200
+    assert count() == 1
+    other = make_key(client, "models:read")
+    client.get(f"{first}/model.safetensors", headers={"X-HF-Download-Counter": "1", **other})
+    client.get(f"{first}/config.json", headers=other)
+    assert count() == 2
+    (model / "config.json").write_text('{"architectures": ["LlamaForCausalLM"]}')
+    job_id = published.job(settings, model, output={"repository": "small"})
+    client.get(f"{MODEL}/resolve/main/config.json")
+    client.get(f"/v1/compression/jobs/{job_id}/artifacts/config.json")  # the same revision
+    client.head(f"{first}/config.json")
+    assert count() == 3
+
+
 def test_people_and_telemetry_are_answered_too(client: TestClient, model: Path) -> None:
     for path in (MODEL, f"{MODEL}/tree/main", f"{MODEL}/blob/main/config.json"):
         assert client.get(path, follow_redirects=True).content.startswith(b"---\nlicense: mit\n---\n" + PLAIN)
