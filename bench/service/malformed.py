@@ -23,7 +23,7 @@ from jobs.tables import JobRow, OutboxRow
 
 BODIES = 10_000
 SEED = 20
-SETTINGS = {"PRUNERY_LOCAL_ROOTS": '["/"]'}
+SETTINGS = {"PRUNERY_LOCAL_ROOTS": '["/"]', "PRUNERY_RATE_LIMIT_REQUESTS": "0"}
 
 NOISE: list[Any] = [
     None, True, -1, 0, 2**63, 10**400, -1e308, 0.5, "", "\0", "\ud800", "a" * 5000, "../../etc/passwd", "' OR 1=1 --",
