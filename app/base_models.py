@@ -13,7 +13,7 @@ from typing import Any, Protocol, assert_never
 from app import gguf, held, hub, local_paths, storage_places
 from app.deps import Door
 from app.pointers import at
-from jobs import errors, shapes
+from jobs import errors, model_files, shapes
 from jobs.files import Files, split_uri
 from jobs.shapes import ModelShape
 from jobs.sources import GgufModel, HubModel, LocalModel, ModelSource, RegistryModel, S3Model
@@ -112,7 +112,7 @@ def shape_of(folder: Folder) -> ModelShape:
         BaseModelError: it is no model that we can make smaller, or not all of it is there.
     """
     names = folder.names()
-    shapes.check_files(names)
+    model_files.check(names)
     _check_shards(folder, names)
     if not any(fnmatch(name, pattern) for name in names for pattern in TOKENIZERS):
         raise errors.BaseModelIncomplete(

@@ -1,8 +1,7 @@
-"""The shape of a base model, read from its config.json and file list alone, and what its units weigh."""
+"""The shape of a base model, read from its config.json alone, and what its units weigh."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from fnmatch import fnmatch
 from functools import cached_property
 from typing import Any
 
@@ -17,8 +16,6 @@ MOST = 2**31
 
 QUANTISED_BLOCK = 64
 """Weights side by side that share a scale where they are held in 8 or 4 bits."""
-
-PICKLE_PATTERNS = ("pytorch_model*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -214,34 +211,6 @@ def check_scope(shape: ModelShape, scope: Collection[str]) -> None:
             f"No stock class holds a {shape.family} of this kind with fewer attention heads.",
             hint='Ask for scope ["mlp_channels"].',
         )
-
-
-def check_files(names: Iterable[str]) -> None:
-    """A model folder needs config.json and safetensors weights.
-
-    Raises:
-        BaseModelIncomplete: one of them is missing.
-        PickleWeights: there are weights, but as pickle only.
-    """
-    names = list(names)
-    if "config.json" not in names:
-        raise errors.BaseModelIncomplete(
-            "There is no config.json.", hint="Name the folder that `save_pretrained` wrote, or a .gguf file."
-        )
-    if any(fnmatch(name, "model*.safetensors") for name in names):
-        return
-    pickles = sorted(filter(is_pickle, names))
-    if pickles:
-        raise errors.PickleWeights(
-            f"The weights exist as pickle only ({pickles[0]}), and reading a pickle can run any code.",
-            hint="Save the model again with safetensors: model.save_pretrained(folder).",
-        )
-    raise errors.BaseModelIncomplete("There are no weights (model*.safetensors) beside config.json.")
-
-
-def is_pickle(name: str) -> bool:
-    """Whether a file of this name holds pickled weights."""
-    return any(fnmatch(name, pattern) for pattern in PICKLE_PATTERNS)
 
 
 def check_sequence_length(shape: ModelShape, length: int) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from jobs import errors, files, shapes
+from jobs import errors, files, model_files
 from jobs.files import Files
 from jobs.held_models import HeldFile
 from jobs.settings import S3Settings
@@ -116,10 +116,10 @@ def _download_prefix(uri: str, folder: Path) -> None:
     found = {entry.name: entry for entry in storage.list_prefix(uri) if "/" not in entry.name}
     if not found:
         raise errors.BaseModelNotFound(f"There is nothing under {uri}.")
-    shapes.check_files(found)
+    model_files.check(found)
     folder.mkdir(parents=True, exist_ok=True)
     for name, entry in found.items():
-        if not shapes.is_pickle(name):
+        if not model_files.is_pickle(name):
             storage.get_file(entry.key, folder / name, bucket=entry.bucket)
 
 

@@ -1,4 +1,4 @@
-"""What is read from a config.json and a file list, and what is refused with its reason."""
+"""What is read from a config.json, and what is refused with its reason."""
 
 from typing import Any
 
@@ -60,36 +60,6 @@ def test_what_a_config_may_leave_out_has_the_meaning_of_its_class() -> None:
 def test_what_cannot_be_compressed_is_refused_with_its_reason(change: dict[str, Any], error: type[Exception]) -> None:
     with pytest.raises(error):
         shapes.read(CONFIG | change)
-
-
-@pytest.mark.parametrize(
-    "names",
-    [
-        ["config.json", "model.safetensors"],
-        ["config.json", "model-00001-of-00002.safetensors", "model.safetensors.index.json"],
-        ["config.json", "pytorch_model.bin", "model.safetensors"],
-    ],
-)
-def test_safetensors_are_accepted_whole_and_sharded(names: list[str]) -> None:
-    shapes.check_files(names)
-
-
-@pytest.mark.parametrize(
-    ("names", "error"),
-    [
-        ([], errors.BaseModelIncomplete),
-        (["model.safetensors"], errors.BaseModelIncomplete),
-        (["config.json"], errors.BaseModelIncomplete),
-        (["config.json", "adapter_model.safetensors"], errors.BaseModelIncomplete),
-        (["config.json", "pytorch_model.bin"], errors.PickleWeights),
-        (["config.json", "pytorch_model-00001-of-00002.bin"], errors.PickleWeights),
-        (["config.json", "consolidated.00.pth"], errors.PickleWeights),
-        (["config.json", "last.ckpt"], errors.PickleWeights),
-    ],
-)
-def test_a_folder_without_config_or_safe_weights_is_refused(names: list[str], error: type[Exception]) -> None:
-    with pytest.raises(error):
-        shapes.check_files(names)
 
 
 def test_a_mistral_that_does_not_name_its_kv_heads_has_eight() -> None:

@@ -20,7 +20,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from jobs import errors, shapes
+from jobs import errors, model_files, shapes
 from jobs.shapes import ModelShape
 from jobs.sources import GgufModel, HubModel, LocalModel
 from worker.engine import gguf_models
@@ -162,7 +162,7 @@ def open_folder(
     if not folder.is_dir():
         raise errors.BaseModelNotFound(f"There is no folder {folder}.")
     names = [path.name for path in folder.iterdir()]
-    shapes.check_files(names)
+    model_files.check(names)
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except ValueError as error:
@@ -206,7 +206,7 @@ def download(source: HubModel) -> Path:
 
     unavailable = f"The hub did not give {source.id}"
     try:
-        shapes.check_files(list_repo_files(source.id, revision=source.revision))
+        model_files.check(list_repo_files(source.id, revision=source.revision))
         small = snapshot_download(source.id, revision=source.revision, allow_patterns=["config.json"])
         shapes.read(json.loads((Path(small) / "config.json").read_text(encoding="utf-8")))
         return Path(snapshot_download(source.id, revision=source.revision, allow_patterns=HUB_FILES))
