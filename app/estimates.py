@@ -67,5 +67,7 @@ def _warnings(spec: JobSpec, plan: Plan | None) -> Iterator[Warning]:
         detail = "Scores will tell what each layer keeps; heads and channels are the most there can be."
         yield Warning(code="widths_unknown", pointer="/method/budget", detail=detail)
     if plan.stored_parameters is not None:
-        detail = f"Narrow layers are padded with zeros: {plan.stored_parameters:,} parameters are stored."
+        detail = (
+            f"In safetensors narrow layers are padded with zeros: {plan.stored_parameters:,} parameters are stored."
+        )
         yield Warning(code="layers_padded", pointer="/method/budget/allocation", detail=detail)

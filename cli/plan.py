@@ -111,6 +111,6 @@ def _remarks(found: Planned) -> Iterator[str]:
         yield "Scores will tell what each layer keeps; heads and channels are the most there can be."
     if found["stored_parameters"]:
         yield (
-            f"Layers differ, so narrow ones are padded with zeros: {found['stored_parameters']:,} parameters are "
-            "stored" + ("." if found["widths_known"] else " at most.")
+            f"Layers differ, so in safetensors narrow ones are padded with zeros: {found['stored_parameters']:,} "
+            "parameters are stored" + ("." if found["widths_known"] else " at most.")
         )

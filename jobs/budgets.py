@@ -13,7 +13,8 @@ class BudgetSpec(Spec):
     """How the layers share what is to go.
 
     All but `uniform` leave layers of different widths, published as a stock checkpoint in which narrow layers are
-    padded with zeros to the widest: exact, but no smaller on disk or quicker than the widest layer makes it.
+    padded with zeros to the widest: exact, but no smaller on disk or quicker than the widest layer makes it. GGUF files
+    go without the padding where llama.cpp has an architecture for it, which the plan says.
     """
 
     allocation: Allocation = Field(

@@ -1,10 +1,11 @@
 """The architecture before and after, as clients and reports see it."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 from pydantic import BaseModel, Field
 
-from jobs import formats, goals, memory, runtimes, widths
+from jobs import formats, goals, memory, runtimes, uneven, widths
 from jobs.formats import Format
 from jobs.goals import Goal
 from jobs.shapes import ModelShape
@@ -58,6 +59,11 @@ class Plan(BaseModel):
     loads_in: tuple[str, ...] = Field((), description="Runtimes that load the result without any code of ours.")
     formats: tuple[FormatPlan, ...] = Field((), description="What will be written, and where it will load.")
 
+    @property
+    def layers_differ(self) -> bool:
+        """Whether layers keep different widths, or may: where scores will tell."""
+        return self.per_layer is not None or not self.widths_known
+
 
 def forecast(shape: ModelShape, spec: JobSpec) -> Plan:
     """What a job will come to, as far as its model's shape tells.
@@ -76,16 +82,36 @@ def forecast(shape: ModelShape, spec: JobSpec) -> Plan:
 
 def _format(shape: ModelShape, name: Format, planned: Plan) -> FormatPlan:
     form = formats.FORMS[name]
-    rows = (shape.hidden, planned.query_heads.after * shape.head_dim, planned.ffn.after)
-    odd = sorted({width for width in rows if width % form.block}) if formats.is_gguf(name) else []
-    remark = f"rows of {', '.join(map(str, odd))} are no whole blocks of {form.block}, and stay finer" if odd else None
+    loads_in, remarks = form.loads_in, []
+    if name == "safetensors":
+        loads_in = planned.loads_in
+    elif formats.is_gguf(name):
+        narrow = uneven.architecture(shape) if planned.layers_differ else None
+        loads_in = uneven.LOADS_IN if narrow else loads_in
+        remarks = [*_of_widths(shape, planned, narrow), *_of_blocks(shape, planned, narrow, form.block)]
     return FormatPlan(
         format=name,
         file=form.file,
         revision=name if formats.is_variant(name) else None,
-        loads_in=planned.loads_in if name == "safetensors" else form.loads_in,
-        remark=remark,
+        loads_in=loads_in,
+        remark="; ".join(remarks) or None,
     )
+
+
+def _of_widths(shape: ModelShape, planned: Plan, narrow: str | None) -> Iterator[str]:
+    if narrow:
+        yield f"each layer at its own widths, without padding, as llama.cpp's architecture {narrow}"
+    elif planned.layers_differ:
+        yield f"narrow layers padded with zeros: llama.cpp has no architecture for a {shape.family} whose layers differ"
+
+
+def _of_blocks(shape: ModelShape, planned: Plan, narrow: str | None, block: int) -> Iterator[str]:
+    rows = {shape.hidden, planned.query_heads.after * shape.head_dim, planned.ffn.after}
+    if narrow and planned.per_layer:
+        rows |= {width for layer in planned.per_layer for width in (layer.query_heads * shape.head_dim, layer.ffn)}
+    odd = sorted(width for width in rows if width % block)
+    if odd:
+        yield f"rows of {', '.join(map(str, odd))} are no whole blocks of {block}, and stay finer"
 
 
 def outline(shape: ModelShape, goal: Goal) -> Plan:

@@ -5,10 +5,12 @@ from typing import Any
 
 import pytest
 
-from jobs import errors, formats
+from jobs import errors, formats, uneven
 from jobs.formats import Format
+from jobs.outline import FormatPlan, forecast
 from jobs.shapes import ModelShape, read
 from jobs.specs import JobSpec
+from jobs.widths import Widths
 
 LLAMA: dict[str, Any] = {
     "architectures": ["LlamaForCausalLM"],
@@ -75,3 +77,46 @@ def test_four_bits_need_whole_groups_in_every_row() -> None:
     formats.check(fitting, ("w4a16", "w8a16"), 128)
     with pytest.raises(errors.FormatImpossible, match="multiples of 64"):
         formats.check(fitting, ("w4a16",), 64)
+
+
+def gguf_plan(allocation: str, **changed: Any) -> FormatPlan:
+    """Of the GGUF file with K-quants."""
+    asked = spec(["gguf_q4_k_m", "w8a8"], budget={"allocation": allocation}, train={"sequence_length": 64})
+    gguf, variant, _ = forecast(read(LLAMA | changed), asked).formats
+    assert "vLLM" in variant.loads_in
+    return gguf
+
+
+@pytest.mark.parametrize("family", ["llama", "mistral", "qwen2"])
+@pytest.mark.parametrize("allocation", ["protected", "adaptive", "global"])
+def test_a_gguf_file_of_layers_that_differ_is_told_as_deci(family: str, allocation: str) -> None:
+    planned = gguf_plan(allocation, model_type=family)
+    assert planned.loads_in == ("llama.cpp",)
+    assert planned.remark is not None
+    assert "without padding, as llama.cpp's architecture deci" in planned.remark
+    assert "576" in planned.remark, "no whole blocks"
+
+
+def test_other_gguf_files_are_told_as_they_are() -> None:
+    alike = gguf_plan("uniform")
+    assert alike.loads_in == ("llama.cpp", "Ollama")
+    assert "padding" not in str(alike.remark)
+    padded = gguf_plan("protected", model_type="qwen3", head_dim=64)
+    assert padded.loads_in == ("llama.cpp", "Ollama")
+    assert "padded with zeros: llama.cpp has no architecture for a qwen3 whose layers differ" in str(padded.remark)
+
+
+def test_rows_of_every_layer_are_told_against_the_blocks() -> None:
+    asked = spec(["gguf_q4_k_m"], budget={"allocation": "protected"}, round_ffn_to=8, train={"sequence_length": 64})
+    planned = forecast(read(LLAMA), asked)
+    assert planned.per_layer is not None
+    (narrow,) = {layer.ffn for layer in planned.per_layer} - {1536}
+    assert f", {narrow}" in str(planned.formats[0].remark)
+
+
+def test_layers_that_are_alike_need_no_other_architecture() -> None:
+    shape = read(LLAMA)
+    assert uneven.held(shape, (Widths(2, 512),) * 30) is None
+    mixed = (Widths(2, 512), Widths(3, 512))
+    assert uneven.held(shape, mixed) == uneven.Uneven("deci", mixed)
+    assert uneven.held(replace(shape, family="gemma2"), mixed) is None

@@ -38,12 +38,15 @@ class GgufProof(Part):
     """llama.cpp ran the file. Differences are parts of the standard deviation of the logits."""
 
     MEASURED: ClassVar = (
-        *("llama_cpp", "tokens", "all_tokens", "last_token", "greedy_tokens", "greedy_tokens_equal"),
+        *("architecture", "llama_cpp", "tokens", "all_tokens", "last_token", "greedy_tokens", "greedy_tokens_equal"),
         *("quantisation", "same_likeliest", "text", "as_safetensors"),
     )
 
     format: Format
     file: str
+    architecture: str = Field(
+        description="llama.cpp's name for it. In `deci` layers have their own widths, and nothing is padded."
+    )
     llama_cpp: str = Field(description="Version of the wheel `xllamacpp` that holds llama.cpp.")
     tokens: int = Field(description="Tokens of the text that was read; llama.cpp's own tokenizer found the same.")
     all_tokens: float = Field(

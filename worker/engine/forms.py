@@ -3,10 +3,13 @@
 import shutil
 from pathlib import Path
 
+from jobs import uneven
 from jobs.formats import FORMS, Format, is_gguf, is_variant
+from jobs.uneven import Uneven
 from worker.engine import certificate, gguf_check, gguf_files, model_card, variant_check, weight_variants
 from worker.engine.certificate import GgufProof
 from worker.engine.job import Job
+from worker.engine.plan import Plan
 from worker.engine.proofs import Proofs
 from worker.engine.report import Report
 
@@ -16,7 +19,7 @@ VARIANTS = "variants"
 PAPERS = ("recipe.yaml", "compression_report.json", "report.html", "report_*.png")
 
 
-def write(job: Job, folder: Path) -> Proofs:
+def write(job: Job, folder: Path, plan: Plan) -> Proofs:
     """Add the GGUF files to the stock folder, and the quantised repositories beside it.
 
     Raises:
@@ -27,10 +30,11 @@ def write(job: Job, folder: Path) -> Proofs:
     if not asked:
         return proofs
     probe = gguf_check.text(job.held_out, job.tokenizer)
+    narrow = uneven.held(job.base.shape, plan.layout)
     with job.phase("converting"):
         for form in asked:
             if is_gguf(form):
-                proofs.gguf.append(_write_gguf(job, folder, form, probe))
+                proofs.gguf.append(_write_gguf(job, folder, form, probe, narrow))
             else:
                 variant = folder.parent / VARIANTS / form
                 weight_variants.write(folder, variant, form)
@@ -39,11 +43,12 @@ def write(job: Job, folder: Path) -> Proofs:
     return proofs
 
 
-def _write_gguf(job: Job, folder: Path, form: Format, probe: str) -> GgufProof:
-    path = folder / FORMS[form].file
-    gguf_files.write(folder, path, form, name=model_card.title(job.spec, job.base), licence=job.base.licence)
+def _write_gguf(job: Job, folder: Path, form: Format, probe: str, narrow: Uneven | None) -> GgufProof:
+    path, name = folder / FORMS[form].file, model_card.title(job.spec, job.base)
+    gguf_files.write(folder, path, form, name=name, licence=job.base.licence, uneven=narrow)
     proof = gguf_check.certify(folder, form, probe, job.work)
-    job.reporter.log(f"{path.name}: {path.stat().st_size / 1e6:,.1f} MB, run in llama.cpp.")
+    size = f"{path.stat().st_size / 1e6:,.1f} MB"
+    job.reporter.log(f"{path.name}: {size} as {proof.architecture}, run in llama.cpp.")
     return proof
 
 

@@ -1,6 +1,6 @@
 """A stock folder as a GGUF file, written tensor by tensor; and the weights of such a file under their stock names."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +12,10 @@ from torch import Tensor
 from transformers import AutoConfig, AutoTokenizer, PreTrainedConfig
 
 from jobs.formats import Format
-from worker.engine import gguf_layout, gguf_precisions, gguf_tokenizers
+from jobs.uneven import Uneven
+from jobs.widths import Widths
+from worker.engine import gguf_layout, gguf_precisions, gguf_tokenizers, padding
+from worker.engine.architectures import LLAMA
 
 FREQUENCIES = "rope_freqs.weight"
 FILE_TYPES: dict[str, LlamaFileType] = {
@@ -24,21 +27,26 @@ FILE_TYPES: dict[str, LlamaFileType] = {
 }
 
 
-def write(folder: Path, path: Path, form: Format, *, name: str, licence: str | None) -> None:
+def write(
+    folder: Path, path: Path, form: Format, *, name: str, licence: str | None, uneven: Uneven | None = None
+) -> None:
     """Write the model in `folder` to `path`. At most one tensor is in memory at a time.
 
+    Args:
+        uneven: how narrow layers are held without the zeros that pad them in `folder`.
     Raises:
         FormatImpossible: a GGUF file cannot hold it.
+        VerificationFailed: layers are wider than `uneven` says.
     """
     config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
-    writer = GGUFWriter(path, gguf_layout.architecture(config))
+    writer = GGUFWriter(path, uneven.architecture if uneven else gguf_layout.architecture(config))
     writer.add_name(name)
     if licence is not None:
         writer.add_license(licence)
     writer.add_file_type(FILE_TYPES[form])
-    gguf_layout.describe(writer, config)
+    gguf_layout.describe(writer, config, uneven.layout if uneven else None)
     gguf_tokenizers.describe(writer, AutoTokenizer.from_pretrained(folder, trust_remote_code=False), config.vocab_size)
-    shapes = {place: tuple(tensor.shape) for place, tensor in _tensors(folder, config)}
+    shapes = {place: tuple(tensor.shape) for place, tensor in _tensors(folder, config, uneven)}
     kinds = {place: gguf_precisions.of(form, place, shape, config) for place, shape in shapes.items()}
     for place, shape in shapes.items():
         bytes_shape = quants.quant_shape_to_byte_shape(shape, kinds[place])
@@ -46,14 +54,16 @@ def write(folder: Path, path: Path, form: Format, *, name: str, licence: str | N
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_ti_data_to_file()
-    for place, tensor in _tensors(folder, config):
+    for place, tensor in _tensors(folder, config, uneven):
         writer.write_tensor_data(gguf_precisions.rounded(tensor.float().numpy(), kinds[place]))
     writer.close()
 
 
-def _tensors(folder: Path, config: PreTrainedConfig) -> Iterator[tuple[str, Tensor]]:
+def _tensors(folder: Path, config: PreTrainedConfig, uneven: Uneven | None) -> Iterator[tuple[str, Tensor]]:
     """By their names in the file, as llama.cpp holds them."""
-    factors = gguf_layout.rotation_factors(config)
+    architecture = uneven.architecture if uneven else gguf_layout.architecture(config)
+    stored = Widths(config.num_key_value_heads, config.intermediate_size)
+    factors = gguf_layout.rotation_factors(architecture, config)
     if factors is not None:
         yield FREQUENCIES, factors
     for file in sorted(folder.glob("model*.safetensors")):
@@ -61,20 +71,37 @@ def _tensors(folder: Path, config: PreTrainedConfig) -> Iterator[tuple[str, Tens
             for name in opened.keys():  # noqa: SIM118  # not a mapping
                 if name == "lm_head.weight" and config.tie_word_embeddings:
                     continue
-                yield gguf_layout.place(name), gguf_layout.turned(config, name, opened.get_tensor(name))
+                tensor = opened.get_tensor(name)
+                if uneven:
+                    tensor = padding.narrowed(name, tensor, LLAMA, stored, uneven.layout)
+                yield gguf_layout.place(name), gguf_layout.turned(architecture, config, name, tensor)
 
 
-def weights(path: Path, config: PreTrainedConfig, names: list[str]) -> dict[str, Tensor]:
-    """What the file holds, in float32, under these names of the stock model."""
-    found = {tensor.name: tensor for tensor in GGUFReader(path).tensors}
+def architecture(path: Path) -> str:
+    """What llama.cpp takes the file for."""
+    return _architecture(GGUFReader(path))
+
+
+def _architecture(reader: GGUFReader) -> str:
+    field = reader.get_field("general.architecture")
+    assert field is not None
+    return str(field.contents())
+
+
+def weights(path: Path, config: PreTrainedConfig, like: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """What the file holds, in float32, under the stock model's names; narrow layers padded to the shapes of `like`."""
+    reader = GGUFReader(path)
+    held_as = _architecture(reader)
+    found = {tensor.name: tensor for tensor in reader.tensors}
     state: dict[str, Tensor] = {}
-    for name in names:
+    for name, stock in like.items():
         place = gguf_layout.place(name)
         if name == "lm_head.weight" and place not in found:
             place = gguf_layout.place("model.embed_tokens.weight")
         tensor = found[place]
         values = _exact(tensor.data, tensor.tensor_type).reshape(tuple(int(size) for size in reversed(tensor.shape)))
-        state[name] = gguf_layout.turned(config, name, torch.from_numpy(values.copy()), back=True)
+        turned = gguf_layout.turned(held_as, config, name, torch.from_numpy(values.copy()), back=True)
+        state[name] = padding.filled(turned, stock.shape)
     return state
 
 

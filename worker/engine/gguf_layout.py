@@ -9,9 +9,13 @@ from transformers import PreTrainedConfig
 from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
 from jobs import errors
+from jobs.widths import Layout
 
 ARCHITECTURES = {"llama": "llama", "mistral": "llama", "granite": "llama", "qwen2": "qwen2", "qwen3": "qwen3"}
 """llama.cpp's name by `model_type`. A Granite is here only as the host of a Llama or Qwen2, and then is one."""
+
+LIKE_LLAMA = ("llama", "deci")
+"""Architectures in which the two halves of a rotary head lie interleaved, and frequencies can have factors."""
 
 PARTS = {
     "embed_tokens": "token_embd",
@@ -33,7 +37,7 @@ _NAME = re.compile(r"(?:model\.)?(?:layers\.(\d+)\.)?(?:self_attn\.|mlp\.)?(\w+)
 
 
 def architecture(config: PreTrainedConfig) -> str:
-    """What llama.cpp calls a model of this configuration.
+    """What llama.cpp calls a model of this configuration, whose layers are all alike.
 
     Raises:
         FormatImpossible: it has no name for it that we know.
@@ -53,26 +57,33 @@ def place(name: str) -> str:
     return f"{'' if layer is None else f'blk.{layer}.'}{PARTS[part]}.{kind}"
 
 
-def turned(config: PreTrainedConfig, name: str, tensor: Tensor, *, back: bool = False) -> Tensor:
+def turned(architecture: str, config: PreTrainedConfig, name: str, tensor: Tensor, *, back: bool = False) -> Tensor:
     """The tensor as llama.cpp holds it, or from there back.
 
-    Under `llama` the two halves of a rotary head lie interleaved, row by row.
+    Under `LIKE_LLAMA` the two halves of a rotary head lie interleaved, row by row.
     """
-    heads = {"q_proj": config.num_attention_heads, "k_proj": config.num_key_value_heads}.get(name.split(".")[-2])
-    if architecture(config) != "llama" or heads is None:
+    if architecture not in LIKE_LLAMA or name.split(".")[-2] not in ("q_proj", "k_proj"):
         return tensor
+    heads = tensor.shape[0] // head_dim(config)
     halves = (heads, -1, 2) if back else (heads, 2, -1)
     return tensor.reshape(*halves, *tensor.shape[1:]).transpose(1, 2).reshape(tensor.shape)
 
 
-def describe(writer: GGUFWriter, config: PreTrainedConfig) -> None:
-    """The sizes and constants of the model."""
+def describe(writer: GGUFWriter, config: PreTrainedConfig, layout: Layout | None = None) -> None:
+    """The sizes and constants of the model; lists of widths where layers differ."""
     writer.add_context_length(_context(config))
     writer.add_embedding_length(config.hidden_size)
     writer.add_block_count(config.num_hidden_layers)
-    writer.add_feed_forward_length(config.intermediate_size)
-    writer.add_head_count(config.num_attention_heads)
-    writer.add_head_count_kv(config.num_key_value_heads)
+    if layout is None:
+        writer.add_feed_forward_length(config.intermediate_size)
+        writer.add_head_count(config.num_attention_heads)
+        writer.add_head_count_kv(config.num_key_value_heads)
+    else:
+        group = config.num_attention_heads // config.num_key_value_heads
+        writer.add_feed_forward_length([layer.ffn for layer in layout])
+        writer.add_head_count([layer.kv_groups * group for layer in layout])
+        writer.add_head_count_kv([layer.kv_groups for layer in layout])
+    # Never left out: llama.cpp would derive them from the head count, of the first layer where layers differ.
     writer.add_key_length(head_dim(config))
     writer.add_value_length(head_dim(config))
     writer.add_rope_dimension_count(head_dim(config))
@@ -93,14 +104,14 @@ def _context(config: PreTrainedConfig) -> int:
     return min(longest, window) if window and config.model_type == "mistral" else longest
 
 
-def rotation_factors(config: PreTrainedConfig) -> Tensor | None:
+def rotation_factors(architecture: str, config: PreTrainedConfig) -> Tensor | None:
     """What each rotary frequency is divided by, where some are scaled."""
     words = config.rope_parameters
     kind = words.get("rope_type", "default")
     if kind == "default":
         return None
     scaled, attention = ROPE_INIT_FUNCTIONS[kind](config, torch.device("cpu"))
-    if architecture(config) != "llama" or attention != 1.0 or kind == "dynamic":
+    if architecture not in LIKE_LLAMA or attention != 1.0 or kind == "dynamic":
         raise errors.FormatImpossible(
             f"A GGUF file of this model cannot hold {kind!r} rotary scaling.", hint="Leave the gguf formats out."
         )

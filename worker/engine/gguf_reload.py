@@ -29,7 +29,7 @@ def main(folder: Path, gguf: Path, text_file: Path, answer: Path) -> None:
     stock_TV = verification.exact_answers(model, ids_BT)[0]
     stock = greedy.write(model, ids_BT[0], GREEDY_TOKENS)
     model.float()
-    state = gguf_files.weights(gguf, model.config, list(model.state_dict()))
+    state = gguf_files.weights(gguf, model.config, model.state_dict())
     model.load_state_dict(state, strict=True)
     file_TV = verification.exact_answers(model, ids_BT)[0]
     rounded = greedy.write(model, ids_BT[0], GREEDY_TOKENS)
@@ -37,7 +37,8 @@ def main(folder: Path, gguf: Path, text_file: Path, answer: Path) -> None:
         gguf, text, GREEDY_TOKENS, readable=_readable(tokenizer, ids_BT[0].tolist())
     )
     states_TH = llama_cpp.last_states(gguf, text)
-    found: dict[str, Any] = {"llama_cpp": llama_cpp.version(), "tokens": len(tokens)}
+    found: dict[str, Any] = {"architecture": gguf_files.architecture(gguf), "llama_cpp": llama_cpp.version()}
+    found["tokens"] = len(tokens)
     found["same_tokens"] = tokens == ids_BT[0].tolist()
     if found["same_tokens"]:
         head_VH = model.get_output_embeddings().weight.double()

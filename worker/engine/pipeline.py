@@ -83,7 +83,7 @@ def compress(
         return {}
     gc.collect()  # the Trainer and its callbacks hold each other, and the model with them
     merged_difference, proof = _publishable(job, outcome, probe_BT, out)
-    proofs = forms.write(job, out)
+    proofs = forms.write(job, out, outcome.plan)
     with job.phase("evaluating"):
         measured = measurement.of_result(job.base, out, job.material, dtype=job.output_dtype, plan=outcome.plan)
     reporter.held_out("pruned", measured.held_out.pruned)

@@ -9,17 +9,30 @@ import torch
 from gguf import GGUFReader
 from tokenizers import Tokenizer
 from tokenizers import models as token_models
-from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
 
 from cli.demo import model as demo
 from cli.demo.failures import DemoFailed
-from jobs import errors, widths
+from jobs import errors, uneven, widths
 from jobs.formats import Format
+from jobs.shapes import ModelShape
 from jobs.specs import LoraSpec
-from jobs.widths import Widths
+from jobs.uneven import Uneven
+from jobs.widths import Layout, Widths
 from tests.models import byte_tokenizer, random_model
-from worker.engine import adapters, base_models, export, gguf_check, gguf_files, gguf_models, gguf_reload, plan, surgery
-from worker.engine.architectures import Kind, family, units
+from worker.engine import (
+    adapters,
+    base_models,
+    export,
+    gguf_check,
+    gguf_files,
+    gguf_layout,
+    gguf_models,
+    gguf_reload,
+    plan,
+    surgery,
+)
+from worker.engine.architectures import Kind, Member, family, units
 from worker.engine.plan import Plan
 
 TEXT = "The harbour has 2 gates, and both are shut by night."
@@ -34,20 +47,50 @@ FAMILIES: dict[str, dict[str, Any]] = {
 }
 
 
+UNEVEN: Layout = (Widths(1, 21), Widths(2, 40), Widths(2, 8))
+"""The first layer is narrower than others, and one width is odd."""
+
+
 def folder_of(path: Path, **fields: Any) -> Path:
     """A random model with a tokenizer that fits it."""
-    tokenizer = byte_tokenizer()
-    model, _ = random_model(vocab_size=len(tokenizer) + 3, **fields)
+    model, _ = random_model(vocab_size=len(byte_tokenizer()) + 3, **fields)
+    return saved(path, model)
+
+
+def saved(path: Path, model: PreTrainedModel) -> Path:
+    """The model with a tokenizer."""
     model.save_pretrained(path)
-    tokenizer.save_pretrained(path)
+    byte_tokenizer().save_pretrained(path)
     return path
 
 
-def compare(folder: Path, form: Format, text: str) -> dict[str, Any]:
+def padded_folder(path: Path, layout: Layout = UNEVEN, **fields: Any) -> tuple[Path, Uneven]:
+    """A random model whose layers are as wide as `layout` says, with zeros behind, and how a GGUF file holds it."""
+    model, shape = random_model(vocab_size=len(byte_tokenizer()) + 3, num_hidden_layers=len(layout), **fields)
+    with torch.no_grad():
+        for block, kept in zip(family(shape).layers(model), layout, strict=True):
+            for member in family(shape).members:
+                count = kept.ffn if member.kind is Kind.FFN_CHANNEL else kept.kv_groups
+                projection = block.get_submodule(member.path)
+                projection.weight.narrow(member.axis, *beyond(projection.weight, member, shape, count)).zero_()
+                if projection.bias is not None and member.axis == 0:
+                    projection.bias.narrow(0, *beyond(projection.bias, member, shape, count)).zero_()
+    held = uneven.held(shape, layout)
+    assert held is not None
+    return saved(path, model), held
+
+
+def beyond(tensor: torch.Tensor, member: Member, shape: ModelShape, count: int) -> tuple[int, int]:
+    """Where the channels behind `count` units begin, and how many they are."""
+    first = count * member.channels(shape)
+    return first, tensor.shape[member.axis] - first
+
+
+def compare(folder: Path, form: Format, text: str, narrow: Uneven | None = None) -> dict[str, Any]:
     """What the clean process would find."""
     (folder / "probe.txt").write_text(text)
     gguf = folder / "model.gguf"
-    gguf_files.write(folder, gguf, form, name="a model", licence="mit")
+    gguf_files.write(folder, gguf, form, name="a model", licence="mit", uneven=narrow)
     gguf_reload.main(folder, gguf, folder / "probe.txt", folder / "found.json")
     found: dict[str, Any] = json.loads((folder / "found.json").read_text())
     return found
@@ -61,6 +104,53 @@ def test_llama_cpp_computes_the_same(fields: dict[str, Any], tmp_path: Path) -> 
     assert found["last_token"] < 0.02
     assert found["quantisation"] < 0.005
     assert found["parting_lead"] < 0.01
+
+
+HOSTED_AS_DECI = FAMILIES.keys() - {"qwen3, its own head"}
+
+
+@pytest.mark.parametrize("name", sorted(HOSTED_AS_DECI))
+def test_layers_that_differ_are_held_without_padding(name: str, tmp_path: Path) -> None:
+    folder, narrow = padded_folder(tmp_path, **FAMILIES[name])
+    found = compare(folder, "gguf_f16", TEXT, narrow)
+    assert (found["architecture"], found["same_tokens"]) == ("deci", True)
+    assert found["all_tokens"] < 0.005
+    assert found["last_token"] < 0.02
+    assert found["quantisation"] < 0.005
+    assert found["parting_lead"] < 0.01
+    config = AutoConfig.from_pretrained(folder)
+    group, channels = config.num_attention_heads // config.num_key_value_heads, gguf_layout.head_dim(config)
+    shapes = {tensor.name: tensor.shape.tolist()[::-1] for tensor in GGUFReader(folder / "model.gguf").tensors}
+    for layer, kept in enumerate(UNEVEN):
+        assert shapes[f"blk.{layer}.attn_q.weight"] == [kept.kv_groups * group * channels, config.hidden_size]
+        assert shapes[f"blk.{layer}.attn_k.weight"] == [kept.kv_groups * channels, config.hidden_size]
+        assert shapes[f"blk.{layer}.attn_v.weight"] == [kept.kv_groups * channels, config.hidden_size]
+        assert shapes[f"blk.{layer}.attn_output.weight"] == [config.hidden_size, kept.kv_groups * group * channels]
+        assert shapes[f"blk.{layer}.ffn_gate.weight"] == [kept.ffn, config.hidden_size]
+        assert shapes[f"blk.{layer}.ffn_up.weight"] == [kept.ffn, config.hidden_size]
+        assert shapes[f"blk.{layer}.ffn_down.weight"] == [config.hidden_size, kept.ffn]
+    padded = folder / "padded.gguf"
+    gguf_files.write(folder, padded, "gguf_f16", name="a model", licence="mit")
+    assert (folder / "model.gguf").stat().st_size < padded.stat().st_size
+
+
+def test_layers_that_differ_are_held_in_few_bits(tmp_path: Path) -> None:
+    wide = {"hidden_size": 256, "head_dim": 128, "intermediate_size": 512, "initializer_range": 0.05}
+    folder, narrow = padded_folder(tmp_path, (Widths(1, 256), Widths(2, 512), Widths(2, 200)), **wide)
+    found = compare(folder, "gguf_q4_k_m", TEXT, narrow)
+    kinds = {tensor.name: tensor.tensor_type.name for tensor in GGUFReader(folder / "model.gguf").tensors}
+    assert kinds["blk.0.attn_output.weight"] == kinds["blk.0.ffn_up.weight"] == "Q4_K", "rows of 256"
+    assert kinds["blk.2.ffn_down.weight"] == "F16", "rows of 200"
+    assert found["all_tokens"] < 0.1
+    assert found["last_token"] < 0.3
+    assert 0.01 < found["quantisation"] < 0.5
+
+
+def test_no_width_is_written_that_cuts_off_more_than_zeros(tmp_path: Path) -> None:
+    folder, narrow = padded_folder(tmp_path)
+    less = Uneven(narrow.architecture, (Widths(1, 20), *narrow.layout[1:]))
+    with pytest.raises(errors.VerificationFailed, match=r"layers.0.mlp.\w+.weight .* is not zero beyond it"):
+        gguf_files.write(folder, tmp_path / "model.gguf", "gguf_f16", name="a model", licence=None, uneven=less)
 
 
 def test_a_row_that_blocks_do_not_fill_is_held_in_16_bits(tmp_path: Path) -> None:
@@ -129,6 +219,6 @@ def test_what_is_read_back_is_what_was_written(tmp_path: Path) -> None:
     gguf_files.write(folder, tmp_path / "model.gguf", "gguf_q8_0", name="a model", licence=None)
     model = AutoModelForCausalLM.from_pretrained(folder)
     state = model.state_dict()
-    read = gguf_files.weights(tmp_path / "model.gguf", model.config, list(state))
+    read = gguf_files.weights(tmp_path / "model.gguf", model.config, state)
     assert read.keys() == state.keys()
     assert all((read[name] - state[name]).abs().max() < 0.01 for name in state)

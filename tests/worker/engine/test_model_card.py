@@ -27,6 +27,7 @@ PROOFS = Proofs(
         GgufProof(
             format="gguf_f16",
             file="model-F16.gguf",
+            architecture="llama",
             llama_cpp="1",
             tokens=48,
             all_tokens=0.001,
@@ -84,6 +85,9 @@ def test_a_reader_finds_four_ways_to_load_it() -> None:
     for way in ("hf download REPOSITORY", 'from_pretrained("REPOSITORY"', "vllm serve", "llama-cli -m model-F16.gguf"):
         assert way in card
     assert "vllm serve REPOSITORY --revision w8a8" in card
+    assert "without any padding" not in card
+    narrow = Proofs([PROOFS.gguf[0].model_copy(update={"architecture": "deci"})])
+    assert "without any padding" in model_card.text(spec(), base(None), finished(), narrow)
     assert "there is no GGUF file here" in model_card.text(spec(), base(None), finished(), Proofs())
 
 

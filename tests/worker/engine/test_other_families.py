@@ -1,10 +1,12 @@
 """Whole jobs on models that are no Llamas: fused and transposed projections, uneven layers that are padded, norms that
 normalise what is added."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
+from gguf import GGUFReader
 from transformers import AutoModelForCausalLM
 
 from tests.models import byte_tokenizer, random_model
@@ -39,3 +41,24 @@ def test_a_whole_job(
     loaded, info = AutoModelForCausalLM.from_pretrained(folder, output_loading_info=True)
     assert not any(info.values())
     assert loaded.config.model_type == name
+
+
+def test_a_job_writes_layers_that_differ_as_a_narrow_gguf_file(small_text: Path, tmp_path: Path) -> None:
+    tokenizer = byte_tokenizer()
+    model, shape = random_model(model_type="qwen2", vocab_size=len(tokenizer), num_hidden_layers=3)
+    model.save_pretrained(tmp_path / "base")
+    tokenizer.save_pretrained(tmp_path / "base")
+    method = {"train": {"steps": 6, "batch_size": 4, "sequence_length": 32}} | UNEVEN
+    spec = spec_for(tmp_path / "base", small_text, method=method, output={"formats": ["gguf_f16"]})
+    summary, events, folder = run(spec, tmp_path / "run")
+
+    (proof,) = json.loads((folder / "certificate.json").read_text())["gguf"]
+    assert proof["architecture"] == "deci"
+    assert proof["all_tokens"] < 0.01
+    kept = summary["plan"]["per_layer"]
+    sizes = {tensor.name: tensor.shape.tolist() for tensor in GGUFReader(folder / "model-F16.gguf").tensors}
+    assert [sizes[f"blk.{place}.ffn_down.weight"][0] for place in range(3)] == [layer["ffn"] for layer in kept]
+    rows = [sizes[f"blk.{place}.attn_k.weight"][1] for place in range(3)]
+    assert rows == [layer["kv_heads"] * shape.head_dim for layer in kept]
+    assert any("as deci" in event.get("message", "") for event in events)
+    assert "architecture `deci`" in (folder / "README.md").read_text()
