@@ -6,7 +6,15 @@ from pathlib import Path
 from jobs import uneven
 from jobs.formats import FORMS, Format, is_gguf, is_variant
 from jobs.uneven import Uneven
-from worker.engine import certificate, gguf_check, gguf_files, model_card, variant_check, weight_variants
+from worker.engine import (
+    certificate,
+    gguf_check,
+    gguf_files,
+    model_card,
+    per_layer_config,
+    variant_check,
+    weight_variants,
+)
 from worker.engine.certificate import GgufProof
 from worker.engine.job import Job
 from worker.engine.plan import Plan
@@ -16,7 +24,7 @@ from worker.engine.report import Report
 VARIANTS = "variants"
 """The folder, beside the model's, of the repositories with weights in fewer bits; each is named as its format."""
 
-PAPERS = ("recipe.yaml", "compression_report.json", "report.html", "report_*.png")
+PAPERS = ("recipe.yaml", "compression_report.json", "report.html", "report_*.png", per_layer_config.NAME)
 
 
 def write(job: Job, folder: Path, plan: Plan) -> Proofs:

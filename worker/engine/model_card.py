@@ -10,7 +10,7 @@ from jobs.outline import Change
 from jobs.outline import Plan as Outline
 from jobs.sources import HubModel
 from jobs.specs import JobSpec
-from worker.engine import card_loading, comparison_table, licences
+from worker.engine import card_loading, comparison_table, licences, per_layer_config
 from worker.engine.base_models import BaseModel
 from worker.engine.proofs import Proofs
 from worker.engine.report import Report
@@ -55,6 +55,7 @@ def text(spec: JobSpec, base: BaseModel, report: Report, proofs: Proofs, variant
             "",
             "![KV groups and FFN channels that each layer keeps](report_units.png)",
             "",
+            *_per_layer(plan),
             "## Loading",
             "",
             card_loading.text(proofs.gguf, proofs.quantised, variant),
@@ -102,6 +103,15 @@ def _widths(plan: Outline) -> str:
         f"{layers}; {widest or 'in each '}{_of(plan.query_heads)} attention heads, {_of(plan.kv_heads)} KV heads and "
         f"{_of(plan.ffn)} FFN channels"
     )
+
+
+def _per_layer(plan: Outline) -> Iterator[str]:
+    if plan.per_layer is not None:
+        yield (
+            f"`{per_layer_config.NAME}` has the widths of each layer before padding, in the words of transformers' "
+            "`per_layer_config`. It is not in config.json, with which stock classes would then refuse to load."
+        )
+        yield ""
 
 
 def _of(change: Change) -> str:

@@ -28,6 +28,7 @@ from worker.engine import (
     methods,
     padding,
     papers,
+    per_layer_config,
     quantised,
     ranks,
     schedule,
@@ -256,6 +257,7 @@ def _publishable(job: Job, outcome: Outcome, probe_BT: Tensor, out: Path) -> tup
         export.save(
             model, job.tokenizer, job.base.generation_config(), out, max_shard_bytes=job.spec.output.max_shard_bytes
         )
+        per_layer_config.write(out, shape, outcome.plan.layout)
         # A file in 16 bits must answer as the rounded weights do.
         expected_BTV = verification.exact_answers(model, probe_BT)
     del model

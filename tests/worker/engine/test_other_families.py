@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from gguf import GGUFReader
-from transformers import AutoModelForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM
 
 from tests.models import byte_tokenizer, random_model
 from tests.worker.engine.test_pipeline import run, spec_for
@@ -61,4 +61,11 @@ def test_a_job_writes_layers_that_differ_as_a_narrow_gguf_file(small_text: Path,
     rows = [sizes[f"blk.{place}.attn_k.weight"][1] for place in range(3)]
     assert rows == [layer["kv_heads"] * shape.head_dim for layer in kept]
     assert any("as deci" in event.get("message", "") for event in events)
-    assert "architecture `deci`" in (folder / "README.md").read_text()
+    card = (folder / "README.md").read_text()
+    assert "architecture `deci`" in card
+    assert "`per_layer_config.json` has the widths" in card
+    config = AutoConfig.from_pretrained(folder)
+    config.per_layer_config = json.loads((folder / "per_layer_config.json").read_text())
+    assert [(layer.num_key_value_heads, layer.intermediate_size) for layer in config.per_layer_config] == [
+        (layer["kv_heads"], layer["ffn"]) for layer in kept
+    ]

@@ -84,6 +84,7 @@ def test_the_folder_is_complete_and_tells_how_it_was_made(done: Result) -> None:
     summary, events, folder = done
     names = {path.name for path in folder.iterdir()}
     assert {"config.json", "model.safetensors", "tokenizer.json", "README.md", "recipe.yaml", "report.html"} <= names
+    assert "per_layer_config.json" not in names, "all layers are alike"
     card = (folder / "README.md").read_text()
     pictures = re.findall(r"!\[[^]]+\]\((.+)\)", card)
     assert len(pictures) == 3
