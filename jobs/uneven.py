@@ -5,8 +5,10 @@ from dataclasses import dataclass
 from jobs.shapes import ModelShape
 from jobs.widths import Layout
 
-ARCHITECTURES = {"llama": "deci", "mistral": "deci", "qwen2": "deci"}
+ARCHITECTURES = {"llama": "deci", "mistral": "deci", "qwen2": "deci", "qwen3": "openelm"}
 """By family: what computes the same as the family's own architecture, which takes one width for all layers."""
+
+NAMES = frozenset(ARCHITECTURES.values())
 
 LOADS_IN = ("llama.cpp",)
 """Who reads such a file; others that run llama.cpp read the header themselves, and may not expect a list in it."""
@@ -21,7 +23,12 @@ class Uneven:
 
 
 def architecture(shape: ModelShape) -> str | None:
-    """The architecture for models of this kind whose layers differ; None if none computes the same."""
+    """The architecture for models of this kind whose layers differ; None if none computes the same.
+
+    An `openelm` has no head of its own, and no biases.
+    """
+    if shape.family == "qwen3" and not (shape.tied and not shape.qkv_bias):
+        return None
     return ARCHITECTURES.get(shape.family)
 
 

@@ -103,7 +103,19 @@ def test_other_gguf_files_are_told_as_they_are() -> None:
     assert "padding" not in str(alike.remark)
     padded = gguf_plan("protected", model_type="qwen3", head_dim=64)
     assert padded.loads_in == ("llama.cpp", "Ollama")
-    assert "padded with zeros: llama.cpp has no architecture for a qwen3 whose layers differ" in str(padded.remark)
+    assert "padded with zeros: llama.cpp has no architecture for such a qwen3" in str(padded.remark)
+
+
+@pytest.mark.parametrize(
+    ("changed", "architecture"),
+    [
+        ({"tie_word_embeddings": True}, "openelm"),
+        ({}, None),
+        ({"tie_word_embeddings": True, "attention_bias": True}, None),
+    ],
+)
+def test_only_a_tied_qwen3_without_biases_is_an_openelm(changed: dict[str, Any], architecture: str | None) -> None:
+    assert uneven.architecture(read(LLAMA | {"model_type": "qwen3", "head_dim": 64} | changed)) == architecture
 
 
 def test_rows_of_every_layer_are_told_against_the_blocks() -> None:

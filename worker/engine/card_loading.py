@@ -58,7 +58,7 @@ def _llama_cpp(proofs: list[GgufProof]) -> Iterator[str]:
         f"\nDifferences are parts of the spread of the logits, on {proofs[0].tokens} tokens of held-out text; "
         f"llama.cpp is that of xllamacpp {proofs[0].llama_cpp}.\n"
     )
-    if proofs[0].architecture in uneven.ARCHITECTURES.values():
+    if proofs[0].architecture in uneven.NAMES:
         yield (
             "In the GGUF files each layer has its own widths, without any padding: they are files of llama.cpp's "
             f"architecture `{proofs[0].architecture}`.\n"

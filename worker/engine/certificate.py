@@ -45,7 +45,7 @@ class GgufProof(Part):
     format: Format
     file: str
     architecture: str = Field(
-        description="llama.cpp's name for it. In `deci` layers have their own widths, and nothing is padded."
+        description="llama.cpp's name for it. In `deci` and `openelm` each layer has its own widths, without padding."
     )
     llama_cpp: str = Field(description="Version of the wheel `xllamacpp` that holds llama.cpp.")
     tokens: int = Field(description="Tokens of the text that was read; llama.cpp's own tokenizer found the same.")

@@ -66,15 +66,28 @@ def _tensors(folder: Path, config: PreTrainedConfig, uneven: Uneven | None) -> I
     factors = gguf_layout.rotation_factors(architecture, config)
     if factors is not None:
         yield FREQUENCIES, factors
+    files = _files(folder)
+    for first in files:
+        if first == "lm_head.weight" and config.tie_word_embeddings:
+            continue
+        parts: list[Tensor] = []
+        for name in gguf_layout.together(architecture, first):
+            with safe_open(files[name], framework="pt") as opened:
+                tensor = opened.get_tensor(name)
+            if uneven:
+                tensor = padding.narrowed(name, tensor, LLAMA, stored, uneven.layout)
+            parts.append(gguf_layout.turned(architecture, config, name, tensor))
+        if parts:
+            yield gguf_layout.place(architecture, first), parts[0] if len(parts) == 1 else torch.cat(parts)
+
+
+def _files(folder: Path) -> dict[str, Path]:
+    """Where each stock tensor lies."""
+    found: dict[str, Path] = {}
     for file in sorted(folder.glob("model*.safetensors")):
         with safe_open(file, framework="pt") as opened:
-            for name in opened.keys():  # noqa: SIM118  # not a mapping
-                if name == "lm_head.weight" and config.tie_word_embeddings:
-                    continue
-                tensor = opened.get_tensor(name)
-                if uneven:
-                    tensor = padding.narrowed(name, tensor, LLAMA, stored, uneven.layout)
-                yield gguf_layout.place(name), gguf_layout.turned(architecture, config, name, tensor)
+            found |= dict.fromkeys(opened.keys(), file)
+    return found
 
 
 def architecture(path: Path) -> str:
@@ -95,13 +108,13 @@ def weights(path: Path, config: PreTrainedConfig, like: Mapping[str, Tensor]) ->
     found = {tensor.name: tensor for tensor in reader.tensors}
     state: dict[str, Tensor] = {}
     for name, stock in like.items():
-        place = gguf_layout.place(name)
+        place = gguf_layout.place(held_as, name)
         if name == "lm_head.weight" and place not in found:
-            place = gguf_layout.place("model.embed_tokens.weight")
+            place = gguf_layout.place(held_as, "model.embed_tokens.weight")
         tensor = found[place]
         values = _exact(tensor.data, tensor.tensor_type).reshape(tuple(int(size) for size in reversed(tensor.shape)))
-        turned = gguf_layout.turned(held_as, config, name, torch.from_numpy(values.copy()), back=True)
-        state[name] = padding.filled(turned, stock.shape)
+        rows = gguf_layout.apart(held_as, config, name, torch.from_numpy(values.copy()))
+        state[name] = padding.filled(gguf_layout.turned(held_as, config, name, rows, back=True), stock.shape)
     return state
 
 

@@ -17,6 +17,9 @@ ARCHITECTURES = {"llama": "llama", "mistral": "llama", "granite": "llama", "qwen
 LIKE_LLAMA = ("llama", "deci")
 """Architectures in which the two halves of a rotary head lie interleaved, and frequencies can have factors."""
 
+FUSED: dict[str, tuple[str, ...]] = {"openelm": ("q_proj", "k_proj", "v_proj")}
+"""By architecture, the projections that lie one after the other in one tensor."""
+
 PARTS = {
     "embed_tokens": "token_embd",
     "norm": "output_norm",
@@ -48,13 +51,32 @@ def architecture(config: PreTrainedConfig) -> str:
     return name
 
 
-def place(name: str) -> str:
-    """The tensor's name in a GGUF file."""
+def place(architecture: str, name: str) -> str:
+    """The tensor's name in a GGUF file, or that of the tensor that it is a part of."""
     found = _NAME.fullmatch(name)
     if found is None or found[2] not in PARTS:
         raise errors.FormatImpossible(f"A GGUF file has no place for {name}.", hint="Leave the gguf formats out.")
     layer, part, kind = found.groups()
-    return f"{'' if layer is None else f'blk.{layer}.'}{PARTS[part]}.{kind}"
+    there = "attn_qkv" if part in FUSED.get(architecture, ()) else PARTS[part]
+    return f"{'' if layer is None else f'blk.{layer}.'}{there}.{kind}"
+
+
+def together(architecture: str, name: str) -> tuple[str, ...]:
+    """The stock tensors that lie one after the other where this one is the first; none where it comes later."""
+    fused, part = FUSED.get(architecture, ()), name.split(".")[-2]
+    if part not in fused:
+        return (name,)
+    return tuple(name.replace(part, other) for other in fused) if part == fused[0] else ()
+
+
+def apart(architecture: str, config: PreTrainedConfig, name: str, tensor: Tensor) -> Tensor:
+    """The rows of one stock tensor among those that lie together."""
+    fused, part = FUSED.get(architecture, ()), name.split(".")[-2]
+    if part not in fused:
+        return tensor
+    group = config.num_attention_heads // config.num_key_value_heads
+    rows = tensor.shape[0] // (group + 2)
+    return tensor.split([group * rows, rows, rows])[fused.index(part)]
 
 
 def turned(architecture: str, config: PreTrainedConfig, name: str, tensor: Tensor, *, back: bool = False) -> Tensor:

@@ -23,14 +23,19 @@ PLAIN: dict[str, Kind] = {
 INSTEAD = {Kind.Q4_K: Kind.Q5_0, Kind.Q5_K: Kind.Q5_1, Kind.Q6_K: Kind.Q8_0}
 """What takes the place of a type whose blocks do not fill a row."""
 
-MIXED = ("gguf_q4_k_m", "gguf_q5_k_m")
+MIXED = {"gguf_q4_k_m": Kind.Q5_K, "gguf_q5_k_m": Kind.Q6_K}
+"""The formats that hold some tensors finer, and how they hold queries, keys and values where these lie together."""
 
 
 def of(form: Format, place: str, shape: tuple[int, ...], config: PreTrainedConfig) -> Kind:
     """The type of one tensor."""
     if len(shape) < 2:
         return Kind.F32
-    kind = Kind.Q6_K if form in MIXED and _is_finer(place, config) else PLAIN[form]
+    kind = PLAIN[form]
+    if form in MIXED and place.endswith("attn_qkv.weight"):
+        kind = MIXED[form]
+    elif form in MIXED and _is_finer(place, config):
+        kind = Kind.Q6_K
     if shape[-1] % GGML_QUANT_SIZES[kind][0]:
         kind = INSTEAD.get(kind, kind)
     return kind if shape[-1] % GGML_QUANT_SIZES[kind][0] == 0 else Kind.F16

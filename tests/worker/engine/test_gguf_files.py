@@ -57,9 +57,9 @@ def folder_of(path: Path, **fields: Any) -> Path:
     return saved(path, model)
 
 
-def saved(path: Path, model: PreTrainedModel) -> Path:
-    """The model with a tokenizer."""
-    model.save_pretrained(path)
+def saved(path: Path, model: PreTrainedModel, shard: str = "1GB") -> Path:
+    """The model, in files of at most so much, with a tokenizer."""
+    model.save_pretrained(path, max_shard_size=shard)
     byte_tokenizer().save_pretrained(path)
     return path
 
@@ -77,7 +77,7 @@ def padded_folder(path: Path, layout: Layout = UNEVEN, **fields: Any) -> tuple[P
                     projection.bias.narrow(0, *beyond(projection.bias, member, shape, count)).zero_()
     held = uneven.held(shape, layout)
     assert held is not None
-    return saved(path, model), held
+    return saved(path, model, shard="20KB"), held
 
 
 def beyond(tensor: torch.Tensor, member: Member, shape: ModelShape, count: int) -> tuple[int, int]:
@@ -106,40 +106,59 @@ def test_llama_cpp_computes_the_same(fields: dict[str, Any], tmp_path: Path) -> 
     assert found["parting_lead"] < 0.01
 
 
-HOSTED_AS_DECI = FAMILIES.keys() - {"qwen3, its own head"}
+UNEVEN_FAMILIES = {name: fields for name, fields in FAMILIES.items() if "qwen3" not in name} | {
+    "qwen3, tied": {"model_type": "qwen3", "head_dim": 16}
+}
 
 
-@pytest.mark.parametrize("name", sorted(HOSTED_AS_DECI))
-def test_layers_that_differ_are_held_without_padding(name: str, tmp_path: Path) -> None:
-    folder, narrow = padded_folder(tmp_path, **FAMILIES[name])
+@pytest.mark.parametrize("fields", UNEVEN_FAMILIES.values(), ids=UNEVEN_FAMILIES.keys())
+def test_layers_that_differ_are_held_without_padding(fields: dict[str, Any], tmp_path: Path) -> None:
+    folder, narrow = padded_folder(tmp_path, **fields)
     found = compare(folder, "gguf_f16", TEXT, narrow)
-    assert (found["architecture"], found["same_tokens"]) == ("deci", True)
+    assert found["architecture"] == ("openelm" if fields.get("model_type") == "qwen3" else "deci")
+    assert found["same_tokens"]
     assert found["all_tokens"] < 0.005
     assert found["last_token"] < 0.02
     assert found["quantisation"] < 0.005
     assert found["parting_lead"] < 0.01
-    config = AutoConfig.from_pretrained(folder)
-    group, channels = config.num_attention_heads // config.num_key_value_heads, gguf_layout.head_dim(config)
-    shapes = {tensor.name: tensor.shape.tolist()[::-1] for tensor in GGUFReader(folder / "model.gguf").tensors}
-    for layer, kept in enumerate(UNEVEN):
-        assert shapes[f"blk.{layer}.attn_q.weight"] == [kept.kv_groups * group * channels, config.hidden_size]
-        assert shapes[f"blk.{layer}.attn_k.weight"] == [kept.kv_groups * channels, config.hidden_size]
-        assert shapes[f"blk.{layer}.attn_v.weight"] == [kept.kv_groups * channels, config.hidden_size]
-        assert shapes[f"blk.{layer}.attn_output.weight"] == [config.hidden_size, kept.kv_groups * group * channels]
-        assert shapes[f"blk.{layer}.ffn_gate.weight"] == [kept.ffn, config.hidden_size]
-        assert shapes[f"blk.{layer}.ffn_up.weight"] == [kept.ffn, config.hidden_size]
-        assert shapes[f"blk.{layer}.ffn_down.weight"] == [config.hidden_size, kept.ffn]
+    check_shapes(folder / "model.gguf", AutoConfig.from_pretrained(folder))
     padded = folder / "padded.gguf"
     gguf_files.write(folder, padded, "gguf_f16", name="a model", licence="mit")
     assert (folder / "model.gguf").stat().st_size < padded.stat().st_size
 
 
-def test_layers_that_differ_are_held_in_few_bits(tmp_path: Path) -> None:
+def check_shapes(gguf: Path, config: Any) -> None:
+    """Every tensor of a layer is as narrow as `UNEVEN` says."""
+    shapes = {tensor.name: tuple(tensor.shape.tolist()[::-1]) for tensor in GGUFReader(gguf).tensors}
+    hidden, group = config.hidden_size, config.num_attention_heads // config.num_key_value_heads
+    for layer, kept in enumerate(UNEVEN):
+        rows = kept.kv_groups * gguf_layout.head_dim(config)
+        expected = {
+            "attn_q": (group * rows, hidden),
+            "attn_k": (rows, hidden),
+            "attn_v": (rows, hidden),
+            "attn_qkv": ((group + 2) * rows, hidden),
+            "attn_output": (hidden, group * rows),
+            "ffn_gate": (kept.ffn, hidden),
+            "ffn_up": (kept.ffn, hidden),
+            "ffn_down": (hidden, kept.ffn),
+        }
+        found = {part: shapes[name] for part in expected if (name := f"blk.{layer}.{part}.weight") in shapes}
+        apart, together = {"attn_q", "attn_k", "attn_v"}, {"attn_qkv"}
+        assert expected.keys() - found.keys() in (apart, together)
+        assert found.items() <= expected.items()
+
+
+@pytest.mark.parametrize(("family_name", "kind"), [("llama", "Q4_K"), ("qwen3", "Q5_K")])
+def test_layers_that_differ_are_held_in_few_bits(family_name: str, kind: str, tmp_path: Path) -> None:
     wide = {"hidden_size": 256, "head_dim": 128, "intermediate_size": 512, "initializer_range": 0.05}
-    folder, narrow = padded_folder(tmp_path, (Widths(1, 256), Widths(2, 512), Widths(2, 200)), **wide)
+    folder, narrow = padded_folder(
+        tmp_path, (Widths(1, 256), Widths(2, 512), Widths(2, 200)), model_type=family_name, **wide
+    )
     found = compare(folder, "gguf_q4_k_m", TEXT, narrow)
     kinds = {tensor.name: tensor.tensor_type.name for tensor in GGUFReader(folder / "model.gguf").tensors}
     assert kinds["blk.0.attn_output.weight"] == kinds["blk.0.ffn_up.weight"] == "Q4_K", "rows of 256"
+    assert kinds.get("blk.0.attn_q.weight", kinds.get("blk.0.attn_qkv.weight")) == kind
     assert kinds["blk.2.ffn_down.weight"] == "F16", "rows of 200"
     assert found["all_tokens"] < 0.1
     assert found["last_token"] < 0.3
