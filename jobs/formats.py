@@ -17,6 +17,7 @@ Format = Literal[
     "w8a8",
     "w8a16",
     "w4a16",
+    "onnx",
 ]
 FORMATS: tuple[Format, ...] = get_args(Format)
 
@@ -48,6 +49,7 @@ FORMS: dict[Format, Form] = {
     "w8a8": Form(file="model.safetensors", loads_in=_VLLM),
     "w8a16": Form(file="model.safetensors", loads_in=_VLLM),
     "w4a16": Form(file="model.safetensors", loads_in=_VLLM, block=128),
+    "onnx": Form(file="onnx/model.onnx", loads_in=("onnxruntime",)),
 }
 
 GGUF_FAMILIES = ("llama", "mistral", "qwen2", "qwen3")
@@ -55,6 +57,9 @@ GGUF_FAMILIES = ("llama", "mistral", "qwen2", "qwen3")
 
 GGUF_SCALINGS = {"llama": ("default", "linear", "llama3"), "mistral": ("default", "linear", "llama3")}
 """The scalings of rotary frequencies that a GGUF file of the family can hold; only `default` of the others."""
+
+ONNX_IMPOSSIBLE = ("dynamic", "longrope")
+"""Scalings of rotary frequencies that depend on how long the text is: tracing follows no such choice."""
 
 
 def ffn_multiple(formats: tuple[Format, ...]) -> int:
@@ -90,6 +95,8 @@ def check(shape: ModelShape, formats: tuple[Format, ...], multiple: int) -> None
 def _reason(shape: ModelShape, name: Format, multiple: int) -> str | None:
     if is_gguf(name):
         return _gguf_reason(shape)
+    if name == "onnx":
+        return _onnx_reason(shape)
     return _variant_reason(shape, name, multiple) if is_variant(name) else None
 
 
@@ -102,6 +109,12 @@ def _variant_reason(shape: ModelShape, name: Format, multiple: int) -> str | Non
             return f"its {words} of {width} channels is no multiple of {block}, the size of a group of {name}"
     if multiple % block or shape.ffn % block:
         return f"FFN widths in multiples of {multiple}, out of {shape.ffn}, are not whole groups of {block}"
+    return None
+
+
+def _onnx_reason(shape: ModelShape) -> str | None:
+    if shape.rotation in ONNX_IMPOSSIBLE:
+        return f"its rotary frequencies are scaled by the length of the text ({shape.rotation}), which cannot be traced"
     return None
 
 

@@ -34,7 +34,8 @@ class OutputSpec(Spec):
         ("safetensors",),
         max_length=len(FORMATS),
         json_schema_extra={"uniqueItems": True},
-        description="What the result is written as; safetensors always. gguf_…: for llama.cpp, `f16` or quantised.",
+        description="What the result is written as; safetensors always. gguf_…: for llama.cpp, `f16` or quantised. "
+        "w…a…: for vLLM. onnx: for onnxruntime, if the worker has the extra `onnx`.",
     )
     repository: RepositoryName | None = Field(
         None, description="The model of the project that the result is a revision of; after the job's name if null."

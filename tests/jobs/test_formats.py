@@ -67,6 +67,15 @@ def test_what_a_gguf_file_cannot_hold_is_refused_by_its_place(shape: ModelShape,
     formats.check(replace(shape, family="llama", rotation="llama3", windowed=False), asked, 64)
 
 
+@pytest.mark.parametrize("rotation", ["dynamic", "longrope"])
+def test_a_graph_does_not_choose_by_the_length_of_the_text(rotation: str) -> None:
+    scaled = read(LLAMA | {"model_type": "phi3", "rope_scaling": {"rope_type": rotation, "factor": 4.0}})
+    with pytest.raises(errors.FormatImpossible, match=rotation) as refused:
+        formats.check(scaled, ("safetensors", "onnx"), 64)
+    assert [field.pointer for field in refused.value.errors] == ["/1"]
+    formats.check(replace(scaled, rotation="yarn"), ("safetensors", "onnx"), 64)
+
+
 def test_four_bits_need_whole_groups_in_every_row() -> None:
     with pytest.raises(errors.FormatImpossible, match="hidden size of 576") as refused:
         formats.check(read(LLAMA), ("w8a8", "w4a16"), 128)

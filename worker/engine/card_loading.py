@@ -4,7 +4,8 @@ from collections.abc import Iterator
 
 from jobs import uneven
 from jobs.formats import FORMS, Format
-from worker.engine.certificate import GgufProof, QuantisedProof
+from worker.engine.certificate import GgufProof, OnnxProof, QuantisedProof
+from worker.engine.proofs import Proofs
 
 STOCK = """\
 `REPOSITORY` is this repository's name, or the folder that it was downloaded to. On a service of your own set
@@ -35,14 +36,32 @@ llama.cpp: there is no GGUF file here; its `convert_hf_to_gguf.py` makes one of 
 """
 
 
-def text(gguf: list[GgufProof], quantised: dict[Format, QuantisedProof], variant: Format | None) -> str:
+GRAPH = """\
+onnxruntime reads `onnx/model.onnx`: a text as a whole, or bit by bit with what it answered as `present.…` given back as
+`past_key_values.…`. `attention_mask` is as long as past and present tokens together.
+
+```python
+import numpy as np, onnxruntime
+from transformers import AutoTokenizer
+tokenizer = AutoTokenizer.from_pretrained("FOLDER")
+session = onnxruntime.InferenceSession("FOLDER/onnx/model.onnx")
+ids = tokenizer("Once upon a time", return_tensors="np").input_ids
+feed = {"input_ids": ids, "attention_mask": np.ones_like(ids), "position_ids": np.arange(ids.shape[1])[None]}
+for past in session.get_inputs()[3:]:
+    feed[past.name] = np.zeros((1, past.shape[1], 0, past.shape[3]), np.float32)
+logits, *present = session.run(None, feed)
+```
+"""
+
+
+def text(proofs: Proofs, variant: Format | None) -> str:
     """Markdown, of the repository itself or of one of its quantised variants."""
     if variant is not None:
         return (
             f'This is the revision `{variant}`: add `--revision {variant}` to commands, `revision="{variant}"` to '
             f"Python calls, and for transformers `pip install compressed-tensors`.\n\n{STOCK}"
         )
-    return "\n".join([STOCK, *_llama_cpp(gguf), *_variants(quantised)])
+    return "\n".join([STOCK, *_llama_cpp(proofs.gguf), *_onnx(proofs.onnx), *_variants(proofs.quantised)])
 
 
 def _llama_cpp(proofs: list[GgufProof]) -> Iterator[str]:
@@ -63,6 +82,16 @@ def _llama_cpp(proofs: list[GgufProof]) -> Iterator[str]:
             "In the GGUF files each layer has its own widths, without any padding: they are files of llama.cpp's "
             f"architecture `{proofs[0].architecture}`.\n"
         )
+
+
+def _onnx(proof: OnnxProof | None) -> Iterator[str]:
+    if proof is None:
+        return
+    yield GRAPH
+    yield (
+        f"In onnxruntime {proof.onnxruntime} no logit differed by more than {proof.max_abs_logit_difference:.2g} from "
+        f"transformers in float64, on {proof.batches} batches of texts of up to {proof.tokens} tokens.\n"
+    )
 
 
 def _variants(proofs: dict[Format, QuantisedProof]) -> Iterator[str]:

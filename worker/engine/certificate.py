@@ -85,6 +85,20 @@ class QuantisedProof(Part):
     greedy_tokens_equal: int = Field(description="Of these, the tokens before the first that differs without a cache.")
 
 
+class OnnxProof(Part):
+    """onnxruntime ran the graph: on short and long texts, alone and in padded batches, with a KV cache and without."""
+
+    file: str
+    onnxruntime: str = Field(description="Version of the package that ran it.")
+    opset: int = Field(description="Version of ONNX's operators that the graph is written in.")
+    batches: int = Field(description="Batches that it was run on.")
+    tokens: int = Field(description="Of the longest text.")
+    max_abs_logit_difference: float = Field(
+        description="Largest difference of a logit to transformers in float64 with the safetensors, text by text."
+    )
+    part_of_spread: float = Field(description="The same as a part of the standard deviation of the logits.")
+
+
 class File(Part):
     """One file as it was when it was proven."""
 
@@ -102,6 +116,7 @@ class Certificate(Part):
     safetensors: SafetensorsProof | None = Field(description="Null in the repository of a quantised variant.")
     gguf: list[GgufProof]
     quantised: QuantisedProof | None = Field(description="In the repository of a quantised variant.")
+    onnx: OnnxProof | None = Field(description="Null if that format was not asked for, and in a quantised variant.")
     files: list[File] = Field(description="Every other file of the folder.")
 
 
@@ -116,6 +131,7 @@ def write(
     safetensors: SafetensorsProof | None = None,
     gguf: Sequence[GgufProof] = (),
     quantised: QuantisedProof | None = None,
+    onnx: OnnxProof | None = None,
 ) -> None:
     """Add the certificate, over every file that is there."""
     files = [
@@ -123,7 +139,7 @@ def write(
         for path in sorted(folder.rglob("*"))
         if path.is_file()
     ]
-    whole = Certificate(safetensors=safetensors, gguf=list(gguf), quantised=quantised, files=files)
+    whole = Certificate(safetensors=safetensors, gguf=list(gguf), quantised=quantised, onnx=onnx, files=files)
     (folder / NAME).write_text(whole.model_dump_json(indent=1) + "\n", encoding="utf-8")
 
 

@@ -11,11 +11,14 @@ from worker.engine import (
     gguf_check,
     gguf_files,
     model_card,
+    onnx_check,
+    onnx_files,
     per_layer_config,
     variant_check,
+    verification,
     weight_variants,
 )
-from worker.engine.certificate import GgufProof
+from worker.engine.certificate import GgufProof, OnnxProof, QuantisedProof
 from worker.engine.job import Job
 from worker.engine.plan import Plan
 from worker.engine.proofs import Proofs
@@ -28,12 +31,12 @@ PAPERS = ("recipe.yaml", "compression_report.json", "report.html", "report_*.png
 
 
 def write(job: Job, folder: Path, plan: Plan) -> Proofs:
-    """Add the GGUF files to the stock folder, and the quantised repositories beside it.
+    """Add GGUF files and the ONNX graph to the stock folder, and the quantised repositories beside it.
 
     Raises:
         VerificationFailed: one of them does not load, or is not the model in `folder`.
     """
-    asked = [form for form in job.spec.output.formats if is_gguf(form) or is_variant(form)]
+    asked = [form for form in job.spec.output.formats if form != "safetensors"]
     proofs = Proofs()
     if not asked:
         return proofs
@@ -43,11 +46,10 @@ def write(job: Job, folder: Path, plan: Plan) -> Proofs:
         for form in asked:
             if is_gguf(form):
                 proofs.gguf.append(_write_gguf(job, folder, form, probe, narrow))
+            elif is_variant(form):
+                proofs.quantised[form] = _write_variant(job, folder, form, probe)
             else:
-                variant = folder.parent / VARIANTS / form
-                weight_variants.write(folder, variant, form)
-                proofs.quantised[form] = variant_check.certify(folder, variant, form, probe, job.work)
-                job.reporter.log(f"{form}: loads with compressed-tensors {proofs.quantised[form].compressed_tensors}.")
+                proofs.onnx = _write_onnx(job, folder)
     return proofs
 
 
@@ -57,6 +59,21 @@ def _write_gguf(job: Job, folder: Path, form: Format, probe: str, narrow: Uneven
     proof = gguf_check.certify(folder, form, probe, job.work)
     size = f"{path.stat().st_size / 1e6:,.1f} MB"
     job.reporter.log(f"{path.name}: {size} as {proof.architecture}, run in llama.cpp.")
+    return proof
+
+
+def _write_variant(job: Job, folder: Path, form: Format, probe: str) -> QuantisedProof:
+    variant = folder.parent / VARIANTS / form
+    weight_variants.write(folder, variant, form)
+    proof = variant_check.certify(folder, variant, form, probe, job.work)
+    job.reporter.log(f"{form}: loads with compressed-tensors {proof.compressed_tensors}.")
+    return proof
+
+
+def _write_onnx(job: Job, folder: Path) -> OnnxProof:
+    onnx_files.write(folder, folder / FORMS["onnx"].file)
+    proof = onnx_check.certify(folder, verification.probe(job.held_out), job.work)
+    job.reporter.log(f"{proof.file}: run in onnxruntime {proof.onnxruntime}.")
     return proof
 
 

@@ -58,7 +58,7 @@ def text(spec: JobSpec, base: BaseModel, report: Report, proofs: Proofs, variant
             *_per_layer(plan),
             "## Loading",
             "",
-            card_loading.text(proofs.gguf, proofs.quantised, variant),
+            card_loading.text(proofs, variant),
             "",
             f"Reloaded in a clean process with transformers {report.loads_with.transformers}, without remote "
             f"code: the largest difference of a logit was {report.max_abs_logit_difference:.2g}. `certificate.json` "
@@ -123,6 +123,8 @@ def _front_matter(spec: JobSpec, base: BaseModel, proofs: Proofs, variant: Forma
     tags = ["prunery", "pruning", "structured-pruning"]
     if proofs.gguf and variant is None:
         tags.append("gguf")
+    if proofs.onnx is not None and variant is None:
+        tags.append("onnx")
     if variant is not None:
         tags += ["compressed-tensors", variant]
     fields: dict[str, Any] = {"library_name": "transformers", "pipeline_tag": "text-generation", "tags": tags}

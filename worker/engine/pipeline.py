@@ -26,6 +26,7 @@ from worker.engine import (
     identity,
     measurement,
     methods,
+    onnx_files,
     padding,
     papers,
     per_layer_config,
@@ -101,7 +102,7 @@ def compress(
         history=reporter.history,
     )
     papers.write(out, spec, job.base, done, proofs)
-    certificate.write(out, certificate.of_reload(proof), proofs.gguf)
+    certificate.write(out, certificate.of_reload(proof), proofs.gguf, onnx=proofs.onnx)
     forms.complete(job, out, done, proofs)
     return done.summary()
 
@@ -118,6 +119,8 @@ def _prepare(
     shapes.check_sequence_length(base.shape, max([train.sequence_length, window, *further]))
     shapes.check_scope(base.shape, spec.method.scope)
     formats.check(base.shape, spec.output.formats, spec.method.ffn_multiple)
+    if "onnx" in spec.output.formats:
+        onnx_files.check_installed()
     goal = goals.goal(base.shape, spec)
     shapes.check_base_precision(base.shape, train.base_precision)
     if train.base_precision != "full":

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from jobs.formats import Format
-from worker.engine.certificate import GgufProof, QuantisedProof
+from worker.engine.certificate import GgufProof, OnnxProof, QuantisedProof
 
 
 @dataclass
@@ -12,3 +12,4 @@ class Proofs:
 
     gguf: list[GgufProof] = field(default_factory=list)
     quantised: dict[Format, QuantisedProof] = field(default_factory=dict)
+    onnx: OnnxProof | None = None
