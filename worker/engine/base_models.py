@@ -62,40 +62,8 @@ class BaseModel:
         return dtype
 
     def load(self, dtype: torch.dtype, device: torch.device | None = None) -> PreTrainedModel:
-        """A fresh copy of the model, without any code from its repository.
-
-        Weights go from the files to their place one by one: nothing is ever there twice.
-
-        Args:
-            device: the accelerator if there is one, if not given.
-        Raises:
-            BaseModelIncomplete: the weights cannot be read, or are not those of the configuration.
-        """
-        device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        try:
-            loaded: Any = AutoModelForCausalLM.from_pretrained(
-                self.folder,
-                dtype=dtype,
-                device_map=device,
-                trust_remote_code=False,
-                use_safetensors=True,
-                ignore_mismatched_sizes=True,
-                output_loading_info=True,
-            )
-        except (SafetensorError, StrictDataclassError, OSError, ValueError, KeyError) as error:
-            raise errors.BaseModelIncomplete(
-                f"{self.name} cannot be loaded: {error}", hint="Copy the model again; try it with transformers alone."
-            ) from error
-        model, loading = loaded
-        # What the files lack would be drawn at random, and nobody would know.
-        wrong = [*sorted(loading["missing_keys"]), *(name for name, *_ in loading["mismatched_keys"])]
-        if wrong:
-            raise errors.BaseModelIncomplete(
-                f"{len(wrong)} weights of {self.name} are missing or of another shape than config.json says, "
-                f"{wrong[0]} among them.",
-                hint="Copy the model again, or correct its config.json.",
-            )
-        return model.eval()
+        """A fresh copy of the model; see `load`."""
+        return load(self.folder, self.name, dtype, device)
 
     def stock_config(self) -> PreTrainedConfig:
         """The configuration object of the model's own class."""
@@ -152,6 +120,44 @@ def prepare(source: Reachable, work: Path) -> BaseModel:
         case HubModel():
             folder = download(source)
             return open_folder(folder, name=source.id, revision=folder.name)
+
+
+def load(folder: Path, name: str, dtype: torch.dtype, device: torch.device | None = None) -> PreTrainedModel:
+    """A fresh copy of the model in a stock folder, without any code from its repository.
+
+    Weights go from the files to their place one by one: nothing is ever there twice.
+
+    Args:
+        name: what errors call it.
+        device: the accelerator if there is one, if not given.
+    Raises:
+        BaseModelIncomplete: the weights cannot be read, or are not those of the configuration.
+    """
+    device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
+            folder,
+            dtype=dtype,
+            device_map=device,
+            trust_remote_code=False,
+            use_safetensors=True,
+            ignore_mismatched_sizes=True,
+            output_loading_info=True,
+        )
+    except (SafetensorError, StrictDataclassError, OSError, ValueError, KeyError) as error:
+        raise errors.BaseModelIncomplete(
+            f"{name} cannot be loaded: {error}", hint="Copy the model again; try it with transformers alone."
+        ) from error
+    model, loading = loaded
+    # What the files lack would be drawn at random, and nobody would know.
+    wrong = [*sorted(loading["missing_keys"]), *(key for key, *_ in loading["mismatched_keys"])]
+    if wrong:
+        raise errors.BaseModelIncomplete(
+            f"{len(wrong)} weights of {name} are missing or of another shape than config.json says, "
+            f"{wrong[0]} among them.",
+            hint="Copy the model again, or correct its config.json.",
+        )
+    return model.eval()
 
 
 def open_folder(

@@ -12,7 +12,6 @@ from jobs.evaluations import EvaluationSpec
 from jobs.rows import ChoiceRow
 from worker.engine import (
     agreement,
-    base_models,
     datasets,
     evaluation,
     harness,
@@ -104,7 +103,7 @@ def of_result(base: BaseModel, folder: Path, material: Material, *, dtype: torch
     Raises:
         VerificationFailed: it does not hold as many parameters as the plan says.
     """
-    pair = side_by_side.load(base, base_models.open_folder(folder), dtype)
+    pair = side_by_side.load(base, folder, dtype)
     _check_count(pair.pruned, base, plan)
     asked = material.asked
     held_out, agreed = _held_out(pair, material)

@@ -3,11 +3,13 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import torch
 from transformers import PreTrainedModel
 
+from worker.engine import base_models
 from worker.engine.base_models import BaseModel
 
 Which = Literal["dense", "pruned"]
@@ -36,13 +38,13 @@ class Pair:
         yield model
 
 
-def load(dense: BaseModel, pruned: BaseModel, dtype: torch.dtype) -> Pair:
-    """Both models from their folders, in one dtype.
+def load(dense: BaseModel, pruned: Path, dtype: torch.dtype) -> Pair:
+    """Both models from their folders, in one dtype; the pruned one may be of a class that cannot be pruned.
 
     Raises:
         BaseModelIncomplete
     """
-    second = pruned.load(dtype)
+    second = base_models.load(pruned, pruned.name, dtype)
     device, crowded = second.device, False
     if device.type == "cuda":
         torch.cuda.empty_cache()

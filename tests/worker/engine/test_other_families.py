@@ -18,8 +18,10 @@ JOBS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "gemma3_text": ({"num_key_value_heads": 4}, {"score": {"criterion": "lora_gradient"}}),
     "phi3": ({}, UNEVEN),
     "gpt2": ({}, UNEVEN | {"ratio": 0.2, "scope": ["mlp_channels"]}),
+    "qwen2": ({"num_key_value_heads": 4}, {"ratio": 0.13, "scope": ["attention_heads"]}),
     "opt": ({}, {"ratio": 0.2, "scope": ["mlp_channels"], "distillation": {"mode": "cached", "top_k": 8}}),
 }
+HOSTS = {"qwen2": "granite"}  # with 3 heads of 4, which do not divide the hidden size
 
 
 @pytest.mark.parametrize(("name", "fields", "method"), [(name, *job) for name, job in JOBS.items()], ids=JOBS)
@@ -40,7 +42,7 @@ def test_a_whole_job(
     assert summary["pruned"]["parameters"] < summary["dense"]["parameters"] == shape.parameters
     loaded, info = AutoModelForCausalLM.from_pretrained(folder, output_loading_info=True)
     assert not any(info.values())
-    assert loaded.config.model_type == name
+    assert loaded.config.model_type == HOSTS.get(name, name)
 
 
 def test_a_job_writes_layers_that_differ_as_a_narrow_gguf_file(small_text: Path, tmp_path: Path) -> None:
