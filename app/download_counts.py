@@ -11,14 +11,15 @@ from app.callers import Caller
 from app.tables import DownloadRow
 from jobs.registry_tables import ModelRow, RevisionFileRow
 
-# Whoever loads a model asks for one of these; newer clients of the Hub say so themselves.
-COUNTED = ("config.json", ".gguf")
 HEADER = "x-hf-download-counter"
 
 
 def counts(path: str, headers: Mapping[str, str]) -> bool:
-    """Whether somebody who asks for this file wants the model, and not only to look at it."""
-    return path == COUNTED[0] or path.endswith(COUNTED[1]) or headers.get(HEADER) == "1"
+    """Whether somebody who asks for this file wants the model, and not only to look at it.
+
+    Whoever loads one asks for its configuration or a GGUF file; newer clients of the Hub say so themselves.
+    """
+    return path == "config.json" or path.endswith(".gguf") or headers.get(HEADER) == "1"
 
 
 def count(session: Session, file: RevisionFileRow, caller: Caller) -> None:

@@ -2,6 +2,8 @@
 
 from datetime import UTC, datetime
 
+from pydantic import BaseModel
+
 from app import base_models, datasets, pointers
 from app.deps import Door
 from app.pointers import at
@@ -16,8 +18,7 @@ def check(spec: JobSpec, door: Door, project_id: str) -> tuple[JobSpec, Plan | N
     Raises:
         PruneryError: with the JSON Pointer of the field to change, if that helps.
     """
-    if r"\u0000" in spec.model_dump_json():  # as JSON writes it; there hardly ever is one
-        refuse_nul(spec.model_dump(mode="json"))
+    refuse_nul(spec)
     with at("/limits/deadline"):
         _check_deadline(spec)
     if spec.webhook is not None:
@@ -65,20 +66,25 @@ def _windows(spec: JobSpec) -> dict[str, int]:
     }
 
 
-def refuse_nul(value: object, place: tuple[object, ...] = ()) -> None:
+def refuse_nul(body: BaseModel) -> None:
     """The database stores no NUL, and no path or name has one.
 
     Raises:
-        InvalidSpec: there is one in a text or a key of `value`.
+        InvalidSpec: there is one in a text or a key of the body.
     """
+    if r"\u0000" in body.model_dump_json():  # as JSON writes it; where it is only matters if there is one
+        _refuse_nul(body.model_dump(mode="json"), ())
+
+
+def _refuse_nul(value: object, place: tuple[object, ...]) -> None:
     if isinstance(value, str) and "\0" in value:
         pointer = pointers.pointer(place)
         field = errors.FieldError(pointer=pointer, code="nul_character", detail="a text cannot hold a NUL character")
         raise errors.InvalidSpec(f"{pointer}: {field.detail}.", errors=(field,))
     if isinstance(value, dict):
         for key, member in value.items():
-            refuse_nul(key, (*place, key))
-            refuse_nul(member, (*place, key))
+            _refuse_nul(key, (*place, key))
+            _refuse_nul(member, (*place, key))
     if isinstance(value, list):
         for number, member in enumerate(value):
-            refuse_nul(member, (*place, number))
+            _refuse_nul(member, (*place, number))

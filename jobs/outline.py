@@ -102,8 +102,10 @@ def _of_widths(shape: ModelShape, planned: Plan, narrow: str | None) -> Iterator
     if narrow:
         yield f"each layer at its own widths, without padding, as llama.cpp's architecture {narrow}"
     elif planned.layers_differ:
-        kind = f"such a {shape.family}"
-        yield f"narrow layers padded with zeros: llama.cpp has no architecture for {kind} with layers that differ"
+        yield (
+            "narrow layers padded with zeros: "
+            f"llama.cpp has no architecture for such a {shape.family} with layers that differ"
+        )
 
 
 def _of_blocks(shape: ModelShape, planned: Plan, narrow: str | None, block: int) -> Iterator[str]:

@@ -184,7 +184,7 @@ def change_job(
     if_match: Annotated[str | None, Header(description="Only if the job is still at this ETag.")] = None,
 ) -> Job:
     """Give a job another name or other metadata, or while it waits another priority, by a JSON Merge Patch."""
-    intake.refuse_nul(patch.model_dump())
+    intake.refuse_nul(patch)
     with door.sessions.begin() as session:
         row = changing.apply(session, job_id, patch, project_id=caller.project_id, if_match=if_match)
         audit.record(session, "job.change", job_id, **patch.model_dump(mode="json", exclude_unset=True))

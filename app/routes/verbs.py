@@ -64,7 +64,7 @@ def retry_job(job_id: str, door: DoorDep, audit: AuditDep, once: OnceDep, reques
 def _act(door: Door, audit: Audit, once: Once, job_id: str, verb: Verb, request: verbs.Request | None) -> Job:
     project_id = audit.caller.project_id
     if request is not None:
-        intake.refuse_nul(request.model_dump())
+        intake.refuse_nul(request)
 
     def act(session: Session) -> JobRow:
         row = verbs.act(session, job_id, verb, request, project_id=project_id, max_attempts=door.settings.max_attempts)

@@ -1,7 +1,10 @@
 """The result in the formats that were asked for beside safetensors: each is written, and proven before it counts."""
 
 import shutil
+from collections.abc import Collection
 from pathlib import Path
+
+from transformers import PreTrainedTokenizerBase
 
 from jobs import uneven
 from jobs.formats import FORMS, Format, is_gguf, is_variant
@@ -10,6 +13,7 @@ from worker.engine import (
     certificate,
     gguf_check,
     gguf_files,
+    gguf_tokenizers,
     model_card,
     onnx_check,
     onnx_files,
@@ -28,6 +32,14 @@ VARIANTS = "variants"
 """The folder, beside the model's, of the repositories with weights in fewer bits; each is named as its format."""
 
 PAPERS = ("recipe.yaml", "compression_report.json", "report.html", "report_*.png", per_layer_config.NAME)
+
+
+def check(asked: Collection[Format], tokenizer: PreTrainedTokenizerBase) -> None:
+    """Raises FormatImpossible, before any training, for what this worker cannot write, or not of such a tokenizer."""
+    if any(map(is_gguf, asked)):
+        gguf_tokenizers.check(tokenizer)
+    if "onnx" in asked:
+        onnx_files.check_installed()
 
 
 def write(job: Job, folder: Path, plan: Plan) -> Proofs:

@@ -21,12 +21,10 @@ from worker.engine import (
     evaluation,
     export,
     forms,
-    gguf_tokenizers,
     harness,
     identity,
     measurement,
     methods,
-    onnx_files,
     padding,
     papers,
     per_layer_config,
@@ -119,8 +117,6 @@ def _prepare(
     shapes.check_sequence_length(base.shape, max([train.sequence_length, window, *further]))
     shapes.check_scope(base.shape, spec.method.scope)
     formats.check(base.shape, spec.output.formats, spec.method.ffn_multiple)
-    if "onnx" in spec.output.formats:
-        onnx_files.check_installed()
     goal = goals.goal(base.shape, spec)
     shapes.check_base_precision(base.shape, train.base_precision)
     if train.base_precision != "full":
@@ -130,8 +126,7 @@ def _prepare(
     reporter.log(f"About {needed.peak / 1e9:.1f} GB of memory are needed at the peak.")
     reporter.phase("loading_data")
     tokenizer = base.tokenizer()
-    if any(map(formats.is_gguf, spec.output.formats)):
-        gguf_tokenizers.check(tokenizer)
+    forms.check(spec.output.formats, tokenizer)
     base.generation_config()  # better refused now than when the result is to be written
     windows = datasets.read(inputs.training, tokenizer, length=train.sequence_length, seed=spec.seed)
     if inputs.held_out is None:
