@@ -30,7 +30,11 @@ OPTIONS = (
     click.argument(
         "file", metavar="[RECIPE]", required=False, type=click.Path(exists=True, dir_okay=False, path_type=Path)
     ),
-    click.option("--model", metavar="MODEL", help="Hub id (ID@REVISION), folder, FILE.gguf or s3://BUCKET/PREFIX."),
+    click.option(
+        "--model",
+        metavar="MODEL",
+        help="Hub id (ID@REVISION), folder, FILE.gguf, s3://BUCKET/PREFIX or registry:NAMESPACE/NAME[@REVISION].",
+    ),
     click.option(
         "--data", metavar="TEXT", help="Text to train on: FILE.jsonl or .txt, hub:ID[@REVISION][:SPLIT] or s3://…"
     ),
