@@ -7,11 +7,12 @@ from pathlib import Path
 import httpx2
 import pytest
 
+from app.routes.jobs import LONGEST_WAIT
 from tests.cli.conftest import Service
 
 SECONDS = 60
 CONFIG = """
-request-timeout = 20
+request-timeout = {timeout}
 max-stream-events = 3
 continue-on-failure = true
 warnings = false
@@ -22,6 +23,7 @@ files = {{ values = {files} }}
 paths = {{ values = ["model.safetensors", "report.json"] }}
 namespaces = {{ values = ["default"] }}
 models = {{ values = ["something-pruned"] }}
+waits = {{ values = [0.2, 1, 61] }}
 
 [parameters]
 "path.job_id" = {{ dictionary = "jobs", probability = 0.7 }}
@@ -30,6 +32,7 @@ models = {{ values = ["something-pruned"] }}
 "path.namespace" = {{ dictionary = "namespaces", probability = 0.8 }}
 "path.name" = {{ dictionary = "models", probability = 0.8 }}
 "path.revision" = {{ dictionary = "jobs", probability = 0.7 }}
+"query.wait" = {{ dictionary = "waits", probability = 1.0 }}
 "query.jobs" = {{ dictionary = "jobs", probability = 0.7 }}
 """
 
@@ -51,7 +54,9 @@ def test_no_route_fails_or_answers_otherwise_than_the_document_says(
     headers = {"Authorization": f"Bearer {service.api_key}"}
     uploaded = httpx2.post(f"{service.url}/v1/files?name=a.txt", content=b"text " * 200, headers=headers)
     config = tmp_path / "schemathesis.toml"
-    config.write_text(CONFIG.format(jobs=jobs, files=[uploaded.json()["id"]]).replace("'", '"'))
+    ids = {"jobs": jobs, "files": [uploaded.json()["id"]]}
+    # An answer that is waited for comes after all others.
+    config.write_text(CONFIG.format(**ids, timeout=LONGEST_WAIT + 10).replace("'", '"'))
     command = [
         *(sys.executable, "-m", "schemathesis.cli", "--config-file", str(config), "run"),
         f"{service.url}/v1/openapi.json",
