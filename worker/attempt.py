@@ -101,6 +101,9 @@ class Attempt:
             ending = interrupted.interruption
         except PruneryError as error:
             ending = Failure.of(error, self._journal.phase)
+        except database.OUTAGES as error:
+            _log.warning("%s: the attempt ends, the database does not answer: %s", self._claim.job_id, error)
+            ending = Failure.of(_away(), self._journal.phase)
         except Exception as error:
             _log.exception("%s: the worker failed", self._claim.job_id)
             ending = Failure.of(_named(error), self._journal.phase)
@@ -110,8 +113,12 @@ class Attempt:
     def _work(self, command: Sequence[str], folder: Path) -> Ending:
         out = folder / "out"
         if workdir.take(self._settings.work_dir, self._claim, out):
-            with self._sessions.begin() as session:
-                saved.finished(session, self._claim)
+            try:
+                with self._sessions.begin() as session:
+                    saved.finished(session, self._claim)
+            except database.OUTAGES:
+                workdir.keep(self._settings.work_dir, self._claim, out)
+                raise
             left = self._read(out, 0, memory_kills=0)
         else:
             out.mkdir()
@@ -215,7 +222,7 @@ class Attempt:
             with self._sessions.begin() as session:
                 holds.hold(session, self._claim.job_id, sha256s)
         except database.OUTAGES as error:
-            raise StorageUnavailable(f"The database does not answer: {error}") from error
+            raise _away() from error
 
     def _run_errand(self, name: str, work: Callable[[Check], T]) -> T:
         errand = Errand(f"{name} of {self._claim.job_id}", work)
@@ -241,6 +248,10 @@ class Attempt:
 
 def _more(before: int | None, now: int | None) -> int | None:
     return None if before is None or now is None else now - before
+
+
+def _away() -> StorageUnavailable:
+    return StorageUnavailable("The database does not answer.")
 
 
 def _named(error: Exception) -> PruneryError:

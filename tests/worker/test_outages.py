@@ -172,6 +172,36 @@ def test_a_cancel_before_the_engine_is_there_starts_none(
     assert desk.job(job.id).status == "cancelled"
 
 
+def test_a_database_that_goes_away_before_the_engine_is_there_costs_no_attempt(
+    far_storage: Settings,
+    storage_wire: Wire,
+    database_wire: Wire,
+    desk: Desk,
+    tmp_path: Path,
+    elsewhere: Elsewhere,
+) -> None:
+    """The checkpoint has come, and that it has cannot be written down."""
+    job = TrainingJob(desk, tmp_path / "job", steps=4, until=1)
+    elsewhere.do(lambda: job.wait_for_checkpoint(1), lambda: desk.act(job.id, Verb.PAUSE))
+    work(far_storage, child("trains"))
+    desk.act(job.id, Verb.RESUME)
+    storage_wire.cut()
+    elsewhere.do(
+        lambda: desk.wait_for(job.id, "running"),
+        lambda: time.sleep(1),  # it asks the storage again and again
+        database_wire.cut,
+        storage_wire.mend,
+        lambda: time.sleep(3),
+        database_wire.mend,
+    )
+    work(_rewired(far_storage, "database_url", database_wire), ["/nowhere/engine"])
+    row = desk.job(job.id)
+    assert (row.status, row.reason, row.max_attempts - row.attempt) == ("queued", "storage_error", 3)
+    job.let(4)
+    work(far_storage, child("trains"))
+    assert (desk.job(job.id).status, job.trained) == ("succeeded", [1, 2, 3, 4])
+
+
 def test_an_outage_of_the_storage_does_not_hold_up_training(
     far_storage: Settings, storage_wire: Wire, desk: Desk, tmp_path: Path, elsewhere: Elsewhere
 ) -> None:
