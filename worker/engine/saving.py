@@ -57,6 +57,13 @@ class Keeper(TrainerCallback):
         self._measure = measure
         self._kept_at = time.monotonic()
 
+    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """A run that goes on only to finish takes no further step: its checkpoint is what was asked for."""
+        (finish,) = ranks.as_first_says([self._is(Order.FINISH)])
+        if finish and 0 < state.global_step < state.max_steps and self._may_finish():
+            self.obeyed = Order.FINISH
+            control.should_training_stop = True
+
     def on_log(
         self,
         args: TrainingArguments,

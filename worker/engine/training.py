@@ -160,8 +160,8 @@ class _Trainer(Trainer):
         return loss
 
     def _run_epoch(self, *arguments: Any, **named: Any) -> None:
-        """One epoch; nothing of it for a run that goes on from the state after its last step."""
-        if self.state.global_step >= self.state.max_steps:
+        """One epoch; nothing of it for a run that goes on from the state after its last step, or only to finish."""
+        if self.control.should_training_stop or self.state.global_step >= self.state.max_steps:
             self.control.should_training_stop = True
             return
         super()._run_epoch(*arguments, **named)

@@ -102,6 +102,24 @@ def test_a_run_that_is_to_finish_ends_with_what_it_has(
         assert run.state[f"model.layers.{index}.mlp.down_proj.weight"].shape[1] == len(layer.ffn_channels)
 
 
+def test_a_run_that_goes_on_only_to_finish_is_what_its_checkpoint_was(small_model: Path, tmp_path: Path) -> None:
+    """Though the next step would have been one of the schedule's cuts."""
+    kept, one, other = (tmp_path / name for name in ("checkpoints", "one", "other"))
+    one.mkdir()
+    other.mkdir()
+    file = Orders(one / orders.FILE)
+    finished = prune(small_model, spec(), one, orders=file, on_event=order_at(one, 3, Order.FINISH))
+    file = Orders(other / orders.FILE)
+    with pytest.raises(orders.Stopped):
+        prune(small_model, spec(), other, checkpoints=kept, orders=file, on_event=order_at(other, 3, Order.STOP))
+    orders.give(other, Order.FINISH)
+
+    resumed = prune(small_model, spec(), other, checkpoints=kept, orders=file)
+
+    assert (steps(resumed), resumed.ended_early, resumed.plan) == ([], True, finished.plan)
+    assert all(torch.equal(tensor, finished.state[name]) for name, tensor in resumed.state.items())
+
+
 def test_checkpoints_are_also_due_by_the_clock(small_model: Path, tmp_path: Path) -> None:
     """A thousandth of a second has passed after every step."""
     kept = tmp_path / "checkpoints"
