@@ -49,6 +49,8 @@ OF_SCHEMA: dict[tuple[str, str], Any] = {
     ("Urls", "events"): f"/v1/compression/jobs/{JOB}/events",
     ("Upload", "url"): f"/v1/uploads/upl_{DIGITS}",
     ("Request", "reason"): "the budget is spent",
+    ("PublishRequest", "name"): "smollm2-135m, step 800",
+    ("PublishRequest", "output"): {"formats": ["safetensors", "gguf_q8_0"]},
     ("Job", "attempt"): 1,
     ("Job", "max_attempts"): 3,
     ("Job", "priority"): "normal",

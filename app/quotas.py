@@ -152,7 +152,8 @@ def checkpoint_bytes(session: Session, project_id: str) -> int:
     """Of the checkpoints of the project's jobs. They count against no quota: the service makes and drops them."""
     total = func.coalesce(func.sum(CheckpointRow.bytes), 0)
     query = select(total).join(JobRow, JobRow.id == CheckpointRow.job_id)
-    return int(session.scalars(query.where(JobRow.project_id == project_id, CheckpointRow.deleted_at.is_(None))).one())
+    own = CheckpointRow.deleted_at.is_(None) & CheckpointRow.origin_job_id.is_(None)
+    return int(session.scalars(query.where(JobRow.project_id == project_id, own)).one())
 
 
 def _locked(session: Session, project_id: str, settings: Settings) -> "Row[Any]":

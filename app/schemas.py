@@ -6,13 +6,14 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from app.checkpoint_schemas import FromCheckpoint
 from app.keyset import ListPage
 from app.verbs import possible
 from jobs.outline import Plan
 from jobs.registry_tables import RevisionFileRow
 from jobs.specs import PRIORITIES, Priority
 from jobs.states import Status, Verb
-from jobs.tables import AttemptRow, CheckpointRow, EventRow, FileRow, JobRow
+from jobs.tables import AttemptRow, EventRow, FileRow, JobRow
 
 JOBS = "/v1/compression/jobs"
 
@@ -76,6 +77,7 @@ class Job(BaseModel):
     attempt: int
     max_attempts: int
     plan: Plan | None = Field(description="What will be kept, if the model could be read when it was asked for.")
+    from_checkpoint: FromCheckpoint | None = Field(description="What the job was made to publish, if it was.")
     result: dict[str, Any] | None
     error: dict[str, Any] | None
     created_at: datetime
@@ -107,6 +109,7 @@ class Job(BaseModel):
             attempt=row.attempt,
             max_attempts=row.max_attempts,
             plan=None if row.plan is None else Plan.model_validate(row.plan),
+            from_checkpoint=None if row.from_checkpoint is None else FromCheckpoint(**row.from_checkpoint),
             result=row.result,
             error=row.error,
             created_at=row.created_at,
@@ -154,34 +157,6 @@ class AttemptList(BaseModel):
         for one, following in pairwise(data):
             one.lost_steps = max(0, (one.reached_step or 0) - (following.resumed_step or 0))
         return cls(data=data)
-
-
-class Checkpoint(BaseModel):
-    """The state of a job after some step, from which it can go on."""
-
-    model_config = ConfigDict(from_attributes=True)
-
-    number: int
-    attempt: int = Field(description="The one that left it.")
-    step: int = Field(description="Optimizer steps until then, in all training runs.")
-    kind: str = Field(description="`state`: a job can go on from it, but it is no model to be loaded.")
-    run: str | None = Field(description="The training run that it interrupts; null between runs.")
-    sparsity: float | None = Field(description="Removed part of the block parameters.")
-    perplexity: float | None = Field(description="On a few held-out windows, if it was taken.")
-    is_best: bool = Field(description="Of those as small as any, the one with the lowest perplexity.")
-    bytes: int
-    created_at: datetime
-
-
-class CheckpointList(BaseModel):
-    """What a job can go on from: the newest three, and the best one."""
-
-    object: Literal["list"] = "list"
-    data: list[Checkpoint]
-
-    @classmethod
-    def of(cls, rows: list[CheckpointRow]) -> Self:
-        return cls(data=[Checkpoint.model_validate(row) for row in rows])
 
 
 class JobList(ListPage[Job]):

@@ -109,8 +109,10 @@ def _values(row: JobRow, verb: Verb, request: Request, *, max_attempts: int) -> 
             if row.status != Status.PAUSED:
                 values |= {"max_attempts": row.attempt + max_attempts, "free_attempts": 0}
     if verb is Verb.RETRY:
-        values |= {"first_attempt": row.attempt + 1, "resumable": False, "overrides": {}}
-        values |= {"progress": None, "progress_at": None}
+        values |= {"overrides": {}, "progress": None, "progress_at": None}
+        # Nothing was before the checkpoint that a job was made to publish.
+        if row.from_checkpoint is None:
+            values |= {"first_attempt": row.attempt + 1, "resumable": False}
     if isinstance(request, ResumeRequest):
         values["overrides"] = _overrides(row, request.overrides)
     return values

@@ -15,6 +15,8 @@ from cli.connection import Connection
 from cli.resources import (
     Artifact,
     ArtifactList,
+    Checkpoint,
+    CheckpointList,
     Event,
     EventPage,
     Item,
@@ -113,6 +115,15 @@ class Client:
 
     def act(self, job_id: str, verb: Verb, body: Mapping[str, Any]) -> Job:
         return self.call(Job, "POST", f"{_job(job_id)}/{verb}", json=body)
+
+    def checkpoints(self, job_id: str) -> tuple[Checkpoint, ...]:
+        """What a job can go on from, the oldest first."""
+        return self.call(CheckpointList, "GET", f"{_job(job_id)}/checkpoints").data
+
+    def publish(self, job_id: str, number: int, body: Mapping[str, Any], *, key: str) -> Job:
+        """The job that makes a model of a checkpoint; `key`: as of `create`."""
+        headers = {"Idempotency-Key": key}
+        return self.call(Job, "POST", f"{_job(job_id)}/checkpoints/{number}/publish", json=body, headers=headers)
 
     def change(self, job_id: str, patch: Mapping[str, Any]) -> Job:
         return self.call(Job, "PATCH", _job(job_id), json=patch)

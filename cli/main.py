@@ -25,6 +25,8 @@ COMMANDS = {
     "pause": Lazy("cli.verbs:pause", "Let a job rest, its work kept in a checkpoint."),
     "resume": Lazy("cli.verbs:resume", "Let a paused or failed job go on from its checkpoint."),
     "finish": Lazy("cli.verbs:finish", "Have a job publish what it has come to."),
+    "checkpoints": Lazy("cli.checkpoints:checkpoints", "Show what a job can go on from."),
+    "publish": Lazy("cli.checkpoints:publish", "Make a model of a checkpoint, while its job goes on."),
     "retry": Lazy("cli.verbs:retry", "Let a job that ended begin anew."),
     "edit": Lazy("cli.edit:edit", "Give a job another name, priority or metadata."),
     "upload": Lazy("cli.upload:upload", "Send a model of this machine, to be the base of jobs."),

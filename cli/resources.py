@@ -100,6 +100,25 @@ class Event(Resource):
     data: Mapping[str, Any] = Field(default_factory=dict)
 
 
+class Checkpoint(Resource):
+    """The state of a job after some step."""
+
+    number: int
+    step: int
+    sparsity: float | None = None
+    perplexity: float | None = None
+    is_best: bool = False
+    publishable: bool = False
+    bytes: int
+    created_at: datetime
+
+
+class CheckpointList(Resource):
+    """The newest checkpoints of a job, and its best one."""
+
+    data: tuple[Checkpoint, ...]
+
+
 class Artifact(Resource):
     """One file of the published model folder."""
 

@@ -16,6 +16,7 @@ PruneryError
 │   ├── IdempotencyKeyReused, RequestInFlight   sent again, but not the same; not yet answered
 │   ├── VersionMismatch         not as the client knows it
 │   ├── StateConflict           the job is not in a state that allows this
+│   ├── CheckpointNotPublishable    nothing has been removed by then
 │   ├── RangeNotSatisfiable     bytes beyond the end of an artifact
 │   ├── FileInUse               a job that has not ended needs the file
 │   ├── VersionInUse            a branch or an alias stands for the version of a model
@@ -33,6 +34,7 @@ PruneryError
 └── RunError                    the job started and could not go on
     ├── LossNotFinite, ScoreNotFinite
     ├── CheckpointMismatch      the checkpoint to go on from is another job's
+    ├── CheckpointLost          the one to publish is not whole any more
     ├── VerificationFailed      the exported model is not the trained one
     ├── OutOfDisk, OutOfGpuMemory, OutOfHostMemory
     ├── GpuFault                the accelerator has failed; its worker takes no further job
@@ -49,6 +51,7 @@ from jobs.fields import FieldError as FieldError  # named from here by those who
 from jobs.refusals import AddressRefused as AddressRefused
 from jobs.refusals import BodyMismatch as BodyMismatch
 from jobs.refusals import BodyTooLarge as BodyTooLarge
+from jobs.refusals import CheckpointNotPublishable as CheckpointNotPublishable
 from jobs.refusals import EntryNotFound as EntryNotFound
 from jobs.refusals import FileInUse as FileInUse
 from jobs.refusals import Forbidden as Forbidden
@@ -73,6 +76,7 @@ from jobs.refusals import TooManyEndpoints as TooManyEndpoints
 from jobs.refusals import Unauthorized as Unauthorized
 from jobs.refusals import VersionInUse as VersionInUse
 from jobs.refusals import VersionMismatch as VersionMismatch
+from jobs.run_errors import CheckpointLost as CheckpointLost
 from jobs.run_errors import CheckpointMismatch as CheckpointMismatch
 from jobs.run_errors import DeadlineExceeded as DeadlineExceeded
 from jobs.run_errors import EngineCrashed as EngineCrashed

@@ -170,6 +170,14 @@ class StateConflict(RequestRefused):
         self.allowed = allowed
 
 
+class CheckpointNotPublishable(RequestRefused):
+    """There would be nothing smaller to publish."""
+
+    code = "checkpoint_not_publishable"
+    status = 409
+    title = "The checkpoint cannot be published"
+
+
 class IdempotencyKeyReused(RequestRefused):
     """The Idempotency-Key of the request stands for another one."""
 

@@ -8,8 +8,9 @@ from sqlalchemy import func
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from jobs import git_names
+from jobs import git_names, repository_names
 from jobs.registry_tables import RefRow, RevisionFileRow, RevisionRow
+from jobs.tables import JobRow
 
 MAIN = "main"
 """The branch that stands for the newest revision of a model."""
@@ -37,6 +38,14 @@ def commit_of(files: Iterable[NewFile | RevisionFileRow]) -> str:
     return git_names.commit((file.path, file.bytes, file.sha256) for file in files)
 
 
+def repository(job: JobRow) -> str:
+    """The name of the model that a job publishes to: what was asked for, else after the job, else after its base."""
+    asked: str | None = job.spec.get("output", {}).get("repository")
+    after_job = repository_names.slug(job.name or "")
+    base = repository_names.slug(job.base_model.rstrip("/").rpartition("/")[2]) or "model"
+    return asked or after_job or repository_names.slug(f"{base[:80]}-pruned")
+
+
 def record(session: Session, model_id: str, files: Sequence[NewFile], **about: Any) -> str:
     """The commit of these files, which is a revision of the model from now on, unless it was one before.
 
@@ -51,10 +60,10 @@ def record(session: Session, model_id: str, files: Sequence[NewFile], **about: A
     return key["commit"]
 
 
-def point(session: Session, model_id: str, name: str, kind: Kind, commit: str) -> None:
-    """Have a name stand for a revision: a tag stays where it is, others move."""
+def point(session: Session, model_id: str, name: str, kind: Kind, commit: str, *, moves: bool = True) -> None:
+    """Have a name stand for a revision: a tag stays where it is, others move if they may."""
     new = insert(RefRow).values(model_id=model_id, name=name, kind=kind, commit=commit)
-    if kind == "tag":
+    if kind == "tag" or not moves:
         session.execute(new.on_conflict_do_nothing())
         return
     moved = {"commit": commit, "kind": kind, "updated_at": func.now()}

@@ -28,6 +28,12 @@ class CheckpointMismatch(RunError):
     code = "checkpoint_mismatch"
 
 
+class CheckpointLost(RunError):
+    """The checkpoint that was to be published is not whole any more."""
+
+    code = "checkpoint_lost"
+
+
 class VerificationFailed(RunError):
     """The exported model, reloaded, does not answer as the trained one did."""
 

@@ -234,6 +234,7 @@ Priority = Literal["low", "normal", "high"]
 PRIORITIES: dict[Priority, int] = {"low": -1, "normal": 0, "high": 1}
 
 
+JobName = Annotated[str, Field(min_length=1, max_length=200)]
 MetadataKey = Annotated[str, Field(min_length=1, max_length=64)]
 MetadataValue = Annotated[str, Field(max_length=512)]
 
@@ -241,7 +242,7 @@ MetadataValue = Annotated[str, Field(max_length=512)]
 class JobSpec(Spec):
     """One compression job: which model, which text, which method, what to measure and to publish."""
 
-    name: Annotated[str, Field(min_length=1, max_length=200)] | None = None
+    name: JobName | None = None
     base_model: ModelSource
     dataset: DataSource
     output: OutputSpec = OutputSpec()  # before the method, which is told what its formats ask for

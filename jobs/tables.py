@@ -77,6 +77,7 @@ class JobRow(Table):
     spec: Mapped[Json]
     traceparent: Mapped[str | None]  # of the request that asked for it
     plan: Mapped[Json | None]  # what will be kept, if it was known when the job was made
+    from_checkpoint: Mapped[Json | None]  # another job's, which this one publishes: job_id, number, step
 
     version: Mapped[int] = mapped_column(server_default="1")  # goes up with each change that a client can see
     status: Mapped[str]
@@ -162,6 +163,7 @@ class CheckpointRow(Table):
     """The state of a job after some step, in object storage: the manifest, and each file under the hash of its content.
 
     Both lie under `jobs/{job}/attempts/{attempt}/checkpoints/`, where checkpoints of one attempt share equal files.
+    The first checkpoint of a job that publishes one of another's lies where that one does; its attempt is 0.
     """
 
     __tablename__ = "checkpoints"
@@ -179,8 +181,22 @@ class CheckpointRow(Table):
     files: Mapped[Json]  # size and hash by name
     manifest_key: Mapped[str]
     sha256: Mapped[str]  # of the manifest
+    origin_job_id: Mapped[str | None]  # which job has written it, if another
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     deleted_at: Mapped[datetime | None]  # its objects are gone, or are about to go
+
+    __table_args__ = (
+        Index("checkpoints_origin_job_id", "origin_job_id", postgresql_where="origin_job_id IS NOT NULL"),
+    )
+
+    @property
+    def publishable(self) -> bool:
+        """Whether something has been removed by then."""
+        return bool(self.sparsity)
+
+    def key(self, name: str) -> str:
+        """Where the file lies whose content has this hash."""
+        return f"{self.manifest_key.rpartition('/')[0]}/{name}"
 
 
 class WorkerRow(Table):

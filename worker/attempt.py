@@ -137,6 +137,8 @@ class Attempt:
         patience = self._settings.storage_patience_seconds
         bring = partial(restore.restore, self._sessions, self._files, self._claim, kept, patience)
         resumed_from = self._run_errand("restoring", bring)
+        if self._lease.finish:  # heard before the first step
+            orders.give(out, Order.FINISH)
         saver = Saver(self._sessions, self._files, self._claim, self._lease, kept, resumed_from=resumed_from)
         killed_before = host_memory.kills()
         try:

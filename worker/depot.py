@@ -87,7 +87,7 @@ def fetch(files: Files, row: CheckpointRow, folder: Path, check: Check) -> Path:
     try:
         _get(files, row.manifest_key, fetching / checkpoints.MANIFEST, row.sha256, check)
         for name, entry in row.files.items():
-            _get(files, _key(row.job_id, row.attempt, entry["sha256"]), fetching / name, entry["sha256"], check)
+            _get(files, row.key(entry["sha256"]), fetching / name, entry["sha256"], check)
         fetching.rename(target)
     finally:
         shutil.rmtree(fetching, ignore_errors=True)
@@ -95,12 +95,16 @@ def fetch(files: Files, row: CheckpointRow, folder: Path, check: Check) -> Path:
 
 
 def remove(files: Files, gone: Iterable[CheckpointRow], kept: Iterable[CheckpointRow]) -> None:
-    """Delete the objects of checkpoints, but for those that others of the same attempts share with them."""
-    shared = {_key(row.job_id, row.attempt, entry["sha256"]) for row in kept for entry in row.files.values()}
+    """Delete the objects of checkpoints, but for those that others share with them, and for those of other jobs."""
+    shared = {key for row in kept for key in _keys(row)}
     for row in gone:
-        own = {_key(row.job_id, row.attempt, entry["sha256"]) for entry in row.files.values()}
-        for key in sorted((own | {row.manifest_key}) - shared):
-            files.delete(key)
+        if row.origin_job_id is None:
+            for key in sorted(_keys(row) - shared):
+                files.delete(key)
+
+
+def _keys(row: CheckpointRow) -> set[str]:
+    return {row.manifest_key, *(row.key(entry["sha256"]) for entry in row.files.values())}
 
 
 def _get(files: Files, key: str, path: Path, sha256: str, check: Check) -> None:

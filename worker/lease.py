@@ -31,7 +31,7 @@ class Lease:
         self._heartbeat_seconds = settings.heartbeat_seconds
         self._held_until = claimed_at + settings.lease_seconds
         self._fenced = threading.Event()
-        self._orders = Orders(cancel=False)
+        self._orders = Orders(cancel=False, finish=claim.finish)
         self._left = threading.Event()
         self._thread = threading.Thread(
             target=logs.carried(self._beat_until_left), name=f"lease of {claim.job_id}", daemon=True

@@ -36,6 +36,10 @@ class Claim:
     first_attempt: int
     """What earlier ones have left is not to be used."""
     traceparent: str | None = None
+    finish: bool = False
+    """It was to finish already when it was claimed."""
+    only_publishes: bool = False
+    """It has no other beginning than a checkpoint of another job."""
 
 
 @dataclass(frozen=True)
@@ -110,6 +114,8 @@ def claim(session: Session, job_id: str, owner: str, lease_seconds: float) -> Cl
         overridden(row.spec, row.overrides),
         row.first_attempt,
         row.traceparent,
+        finish=_is_to_finish(row),
+        only_publishes=row.from_checkpoint is not None,
     )
 
 
@@ -123,7 +129,7 @@ def beat(session: Session, claim: Claim, lease_seconds: float) -> Orders | None:
     return Orders(
         cancel=row.status == Status.CANCELLING,
         pause=row.status == Status.PAUSING,
-        finish=row.finish_requested_at is not None,
+        finish=_is_to_finish(row),
     )
 
 
@@ -222,6 +228,10 @@ def release(session: Session, claim: Claim, reason: str) -> bool:
 def held(claim: Claim) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
     """The conditions of every write under a lease: the job is still its holder's."""
     return JobRow.lease_token == claim.token, JobRow.status.in_(LEASED)
+
+
+def _is_to_finish(row: JobRow) -> bool:
+    return row.finish_requested_at is not None or row.from_checkpoint is not None
 
 
 def _in(seconds: float) -> ColumnElement[object]:

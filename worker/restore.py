@@ -6,6 +6,7 @@ from pathlib import Path
 
 from sqlalchemy.orm import Session, sessionmaker
 
+from jobs.errors import CheckpointLost
 from jobs.files import Files
 from worker import depot, saved
 from worker.errand import Check, Patience
@@ -23,6 +24,7 @@ def restore(
         Its number, or None if there is none to go on from.
     Raises:
         StorageUnavailable: the storage did not answer for so long: to begin anew would cost more than to wait.
+        CheckpointLost: there is none for a job that only publishes one.
     """
     with sessions.begin() as session:
         rows = saved.usable(session, claim)
@@ -39,4 +41,9 @@ def restore(
         _log.info("%s: goes on from checkpoint %s", claim.job_id, found and found.number)
         with sessions.begin() as session:
             saved.resumed(session, claim, found, faults)
+    if found is None and claim.only_publishes:
+        raise CheckpointLost(
+            f"The checkpoint to publish is broken: {'; '.join(faults) or 'it is not there any more'}.",
+            hint="Publish another checkpoint of the job.",
+        )
     return None if found is None else found.number

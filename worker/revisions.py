@@ -8,7 +8,7 @@ from sqlalchemy import func
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from jobs import ids, repository_names, revisions, webhooks
+from jobs import ids, revisions, webhooks
 from jobs.registry_tables import ModelRow
 from jobs.revisions import MAIN, Kind, NewFile, commit_of
 from jobs.tables import JobRow, Json, ProjectRow
@@ -43,25 +43,20 @@ def record(session: Session, job: JobRow, made: Sequence[NewRevision]) -> Json:
         commit = revisions.record(session, model.id, revision.files, **_about(job, revision.facts))
         commits[revision.branch] = commit
         for name, kind in _names(job, revision.branch):
-            revisions.point(session, model.id, name, kind, commit)
+            # What a checkpoint holds does not take the place of what whole jobs have made.
+            revisions.point(session, model.id, name, kind, commit, moves=job.from_checkpoint is None)
     name = f"{session.get_one(ProjectRow, job.project_id).namespace}/{model.name}"
     result = {"commit": commits.pop(MAIN), **({"variants": commits} if commits else {})}
     webhooks.tell_of_model(session, model, name, "published", result, job_id=job.id)
     return {"model": name, **result}
 
 
-def repository(job: JobRow) -> str:
-    """The name of the model that a job publishes to: what was asked for, else after the job, else after its base."""
-    asked: str | None = job.spec.get("output", {}).get("repository")
-    after_job = repository_names.slug(job.name or "")
-    base = repository_names.slug(job.base_model.rstrip("/").rpartition("/")[2]) or "model"
-    return asked or after_job or repository_names.slug(f"{base[:80]}-pruned")
-
-
 def _model(session: Session, job: JobRow) -> ModelRow:
     """The model, with a lock: who publishes to it at the same moment comes before or after."""
     asked = job.spec.get("output", {}).get("visibility", "private")
-    new = insert(ModelRow).values(id=ids.new("mdl"), project_id=job.project_id, name=repository(job), visibility=asked)
+    new = insert(ModelRow).values(
+        id=ids.new("mdl"), project_id=job.project_id, name=revisions.repository(job), visibility=asked
+    )
     found = new.on_conflict_do_update(
         index_elements=[ModelRow.project_id, ModelRow.name],
         index_where=ModelRow.deleted_at.is_(None),
@@ -84,6 +79,6 @@ def _about(job: JobRow, facts: Facts) -> dict[str, Any]:
 def _names(job: JobRow, branch: str) -> list[tuple[str, Kind]]:
     if branch != MAIN:
         return [(branch, "branch"), (f"{job.id}-{branch}", "tag")]
-    step = (job.progress or {}).get("step")
+    step = (job.from_checkpoint or job.progress or {}).get("step")
     names: list[tuple[str, Kind]] = [(MAIN, "branch"), (job.id, "tag")]
     return [*names, (f"step-{step}", "tag")] if step else names

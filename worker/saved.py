@@ -21,7 +21,10 @@ KEPT = 3
 
 @dataclass(frozen=True)
 class Recorded:
-    """A checkpoint has its row; `dropped` are those that it takes the place of, `kept` are all others."""
+    """A checkpoint has its row; `dropped` are those that it takes the place of, `kept` are all others.
+
+    To these belong those of the job's checkpoints that other jobs are to publish.
+    """
 
     row: CheckpointRow
     dropped: list[CheckpointRow]
@@ -81,7 +84,11 @@ def record(session: Session, claim: Claim, stored: Stored, *, resumed_from: int 
     for other in dropped:
         other.deleted_at = func.now()
     session.flush()
-    return Recorded(row, dropped, kept)
+    # Whoever publishes one has had the lock of this job's row before, or finds it deleted.
+    borrowed = select(CheckpointRow).where(
+        CheckpointRow.origin_job_id == claim.job_id, CheckpointRow.deleted_at.is_(None)
+    )
+    return Recorded(row, dropped, [*kept, *session.scalars(borrowed)])
 
 
 def resumed(session: Session, claim: Claim, row: CheckpointRow | None, faults: Sequence[str]) -> bool:

@@ -58,17 +58,20 @@ class Sweep:
             yield from gone
 
     def attempts(self) -> Iterator[OldObject]:
-        """What is left of jobs that are not there any more, and of the checkpoints that others have given up."""
+        """What is left of jobs that are not there any more, and of checkpoints that nothing can go on from."""
         for batch in self._batches(JOBS):
             owners = [_owner(entry, JOBS) for entry in batch]
             alive = select(CheckpointRow).where(CheckpointRow.job_id == JobRow.id, CheckpointRow.deleted_at.is_(None))
+            lent = CheckpointRow.origin_job_id.in_(owners) & CheckpointRow.deleted_at.is_(None)
             with self._sessions() as session:
                 query = select(JobRow.id, JobRow.status.in_(FINAL) & ~alive.exists()).where(JobRow.id.in_(owners))
                 spent = {id: is_spent for id, is_spent in session.execute(query)}
+                lenders = set(session.scalars(select(CheckpointRow.origin_job_id).where(lent)))
             gone = [
                 entry
                 for owner, entry in zip(owners, batch, strict=True)
-                if owner not in spent or (spent[owner] and CHECKPOINTS in entry.key)
+                if not (CHECKPOINTS in entry.key and owner in lenders)
+                and (owner not in spent or (spent[owner] and CHECKPOINTS in entry.key))
             ]
             self._delete(gone)
             yield from gone

@@ -19,7 +19,7 @@ from app.estimates import Estimate
 from app.idempotency import OnceDep
 from app.job_bodies import JSON_ONLY, JobBody, PatchBody
 from app.job_query import METADATA, MOST, JobQuery
-from app.schemas import JOBS, AttemptList, CheckpointList, EventList, Job, JobList, job_url
+from app.schemas import JOBS, AttemptList, EventList, Job, JobList, job_url
 from app.waiting import Waiting
 from jobs.states import FINAL, Status
 from jobs.tables import JobRow
@@ -197,13 +197,6 @@ def list_attempts(job_id: str, door: DoorDep, caller: JobReader) -> AttemptList:
     """The workers' tries at a job, in their order: when, where, and how each ended."""
     with door.sessions() as session:
         return AttemptList.of(store.attempts(session, job_id, project_id=caller.project_id))
-
-
-@router.get("/{job_id}/checkpoints", responses=problems.responses(404, 422))
-def list_checkpoints(job_id: str, door: DoorDep, caller: JobReader) -> CheckpointList:
-    """What a job can go on from; a resumed job goes on from the newest that is whole."""
-    with door.sessions() as session:
-        return CheckpointList.of(store.checkpoints(session, job_id, project_id=caller.project_id))
 
 
 @router.get("/{job_id}/waiting", responses=problems.responses(404, 422))

@@ -109,3 +109,11 @@ def job(base_model: dict[str, Any], dataset: dict[str, Any], /, **changes: Any) 
             node = node.setdefault(part, {})
         node[last] = value
     return request
+
+
+@pytest.fixture
+def sound(client: TestClient, roots: Path) -> dict[str, Any]:
+    """A request for a job on a model and a text that are there."""
+    write_model(roots / "llama")
+    uploaded = client.post("/v1/files", params={"name": "train.txt"}, content=b"some text " * 100)
+    return job({"source": "local", "path": str(roots / "llama")}, {"source": "file", "id": uploaded.json()["id"]})

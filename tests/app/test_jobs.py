@@ -1,25 +1,14 @@
 """Jobs over HTTP: asked for, read, listed, cancelled, followed."""
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
-import pytest
 from sqlalchemy.orm import Session, sessionmaker
 from starlette.testclient import TestClient
 
-from tests.app.conftest import job, write_model
 from worker import leases
 
 JOBS = "/v1/compression/jobs"
-
-
-@pytest.fixture
-def sound(client: TestClient, roots: Path) -> dict[str, Any]:
-    """A request for a job on a model and a text that are there."""
-    write_model(roots / "llama")
-    uploaded = client.post("/v1/files", params={"name": "train.txt"}, content=b"some text " * 100)
-    return job({"source": "local", "path": str(roots / "llama")}, {"source": "file", "id": uploaded.json()["id"]})
 
 
 def test_an_accepted_job_is_echoed_with_every_default_and_its_plan(

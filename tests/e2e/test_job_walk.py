@@ -1,12 +1,14 @@
 """Jobs on the whole of Prunery: its API, relay, worker and engine as processes, on real servers and a real model."""
 
 import hashlib
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -198,6 +200,39 @@ def test_a_job_whose_worker_is_killed_succeeds_nevertheless(
     assert [event["data"].get("reason") for event in caller.events(job) if event["type"] == "queued"] == [
         *(None, "worker_lost")
     ]
+
+
+def test_a_checkpoint_is_published_as_it_is_and_its_job_goes_on(
+    stack: Stack, caller: Caller, small_model: Path, small_text: Path
+) -> None:
+    """The only worker publishes it while the job rests."""
+    cli = partial(prunery, PRUNERY_URL=stack.url, PRUNERY_API_KEY=stack.api_key)
+    job = caller.submit(small_model, small_text, steps=200, name="published early", checkpoint={"every_steps": 5})
+    place = job["urls"]["checkpoints"]
+    listed = lambda: [one for one in caller.http.get(place).json()["data"] if one["publishable"]]  # noqa: E731
+    wait_until(lambda: bool(listed()), 60)
+    caller.http.post(job["urls"]["pause"])
+    caller.wait_for(job, Status.PAUSED)
+    chosen = listed()[0]
+    shown = cli("checkpoints", job["id"])
+    assert (shown.returncode, str(chosen["step"]) in shown.stdout) == (0, True), shown.stderr
+
+    made = cli("publish", job["id"], str(chosen["number"]), "--json")
+
+    assert made.returncode == 0, made.stderr
+    done = caller.wait_for(json.loads(made.stdout), Status.SUCCEEDED)
+    result = done["result"]
+    assert (done["name"], result["model"]) == (f"published early, step {chosen['step']}", "default/published-early")
+    assert result["achieved_ratio"] == pytest.approx(chosen["sparsity"])
+    assert caller.http.get(done["urls"]["report"]).json()["ended_early_at"] == chosen["step"]
+    told = [event["data"] for event in caller.events(done) if event["type"] == "resumed"]
+    assert [(one["checkpoint"], one["step"], one["lost_steps"]) for one in told] == [(1, chosen["step"], None)]
+    version = caller.http.get(f"/v1/models/{result['model']}/versions/step-{chosen['step']}").json()
+    assert (version["commit"], version["lineage"]["job"]) == (result["commit"], done["id"])
+    caller.http.post(job["urls"]["resume"])
+    caller.wait(job, lambda found: (found["progress"] or {}).get("step", 0) > listed()[-1]["step"])
+    caller.cancel(job)
+    caller.wait_for(job, Status.CANCELLED)
 
 
 def test_jobs_are_cancelled_while_they_wait_and_while_they_run(

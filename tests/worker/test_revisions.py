@@ -8,24 +8,31 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session, sessionmaker
 
 from app import store
+from jobs import transitions
 from jobs.errors import StorageUnavailable
 from jobs.files import Files, blob_key
 from jobs.registry_tables import ModelRow, RefRow, RevisionFileRow, RevisionRow
+from jobs.revisions import repository
 from jobs.settings import Settings
 from jobs.specs import JobSpec
 from jobs.tables import DEFAULT_PROJECT
 from tests import revisions
 from worker import contents, facts, leases
 from worker.blobs import verify
-from worker.revisions import NewRevision, repository
+from worker.revisions import NewRevision
 
 Sessions = sessionmaker[Session]
 
 
-def publish(sessions: Sessions, spec: JobSpec, *new: NewRevision, step: int | None = None) -> str:
-    """The id of a job that has succeeded with these."""
+def publish(
+    sessions: Sessions, spec: JobSpec, *new: NewRevision, step: int | None = None, from_step: int | None = None
+) -> str:
+    """The id of a job that has succeeded with these; `from_step`: of another's checkpoint that it is made of."""
     with sessions.begin() as session:
         job_id = store.create(session, spec, project_id=DEFAULT_PROJECT, max_attempts=1).id
+        if from_step is not None:
+            checkpoint = {"job_id": "cjob_other", "number": 1, "step": from_step}
+            assert transitions.change(session, job_id, from_checkpoint=checkpoint)
         claim = leases.claim(session, job_id, "worker", 60)
         assert claim is not None
         if step:
@@ -72,6 +79,25 @@ def test_the_same_content_again_is_the_same_revision_under_one_more_name(session
     with sessions() as session:
         assert len(session.scalars(select(RevisionRow)).all()) == 2
         assert [row.path for row in store.artifacts(session, jobs[2], project_id=DEFAULT_PROJECT)] == ["config.json"]
+
+
+def test_a_published_checkpoint_takes_no_name_from_what_whole_jobs_have_made(sessions: Sessions, spec: JobSpec) -> None:
+    whole = revisions.of_contents({"config.json": b"{}"})
+    early, earlier = revisions.of_contents({"config.json": b"[1]"}), revisions.of_contents({"config.json": b"[2]"})
+    first = publish(sessions, spec, early, from_step=7)
+    assert refs(sessions) == {name: (kind, early.commit) for name, kind in _names(first, 7)}
+    publish(sessions, spec, whole, step=40)
+    second = publish(sessions, spec, earlier, from_step=3)
+    found = refs(sessions)
+    assert (found["main"], found["step-7"]) == (("branch", whole.commit), ("tag", early.commit))
+    assert {name: kind for name, (kind, commit) in found.items() if commit == earlier.commit} == {
+        second: "tag",
+        "step-3": "tag",
+    }
+
+
+def _names(job_id: str, step: int) -> list[tuple[str, str]]:
+    return [("main", "branch"), (job_id, "tag"), (f"step-{step}", "tag")]
 
 
 def test_jobs_that_end_at_once_all_get_their_names(sessions: Sessions, spec: JobSpec) -> None:

@@ -46,7 +46,7 @@ while step < last and orders.current() is not Order.FINISH:
         kept.writing.mkdir()
         (kept.writing / "weights").write_bytes(os.urandom(100_000))
         (kept.writing / "frozen").write_bytes(bytes(100_000))  # the same each time
-        kept.commit(kept.writing, step=step, run="pruning", job={"step": step})
+        kept.commit(kept.writing, step=step, run="pruning", job={"step": step}, sparsity=0.1)
     if orders.current() is Order.STOP:
         sys.exit(STOPPED)
 child.say("phase", phase="exporting")
