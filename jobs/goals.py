@@ -60,7 +60,18 @@ def goal(shape: ModelShape, spec: JobSpec) -> Goal:
     floor = _floor(shape, method)
     asked = wanted(shape, spec)
     rest = asked - (shape.block_parameters - left.block_parameters)
-    layout = _layout(left, rest, method, floor, at_least=isinstance(method.target, WeightBytes))
+    rules = Rules(
+        scope=method.scope,
+        round_ffn_to=method.ffn_multiple,
+        floor=floor,
+        tensor_parallel=method.budget.tensor_parallel,
+        heads_share=method.budget.heads_share,
+        at_least=isinstance(method.target, WeightBytes),
+        all_may_stay=method.layers_to_remove > 0,
+        whole=shape.block_parameters,
+        elsewhere=shape.block_parameters - left.block_parameters,
+    )
+    layout = _layout(left, rest, method, rules)
     removed = round(asked) if layout is None else widths.removed(shape, layout)
     return Goal(left.layers, removed, layout, floor)
 
@@ -119,11 +130,11 @@ def _floor(shape: ModelShape, method: LoraPruneSpec) -> Widths:
     return Widths(kept.kv_groups, min(shape.ffn, kept.ffn))
 
 
-def _layout(left: ModelShape, rest: float, method: LoraPruneSpec, floor: Widths, *, at_least: bool) -> Layout | None:
+def _layout(left: ModelShape, rest: float, method: LoraPruneSpec, rules: Rules) -> Layout | None:
     """The widths that remove `rest` of the layers that are left, where they follow from the shape alone."""
     match method.budget.allocation:
         case "uniform":
-            return widths.alike(left, _share(left, rest, method, floor, at_least=at_least))
+            return widths.alike(left, _share(left, rest, rules))
         case "protected":
             first = max(1, left.layers // 10)
             inner = replace(left, layers=left.layers - first - 1)
@@ -132,11 +143,11 @@ def _layout(left: ModelShape, rest: float, method: LoraPruneSpec, floor: Widths,
                     f"The first {first} and the last of {left.layers} layers stay whole, so that none can give.",
                     hint="Ask for another allocation, or remove fewer layers.",
                 )
-            shared = _share(inner, rest, method, floor, at_least=at_least)
-            whole = widths.full(left)
-            return (whole,) * first + (shared,) * inner.layers + (whole,)
+            shared = _share(inner, rest, rules)
+            untouched = widths.full(left)
+            return (untouched,) * first + (shared,) * inner.layers + (untouched,)
         case "adaptive" | "global":
-            most = left.layers * widths.lost(left, floor)
+            most = left.layers * widths.lost(left, rules.floor)
             if not 0 < rest <= most:
                 raise _beyond(left, rest, most)
             return None
@@ -144,21 +155,12 @@ def _layout(left: ModelShape, rest: float, method: LoraPruneSpec, floor: Widths,
             assert_never(method.budget.allocation)
 
 
-def _share(left: ModelShape, rest: float, method: LoraPruneSpec, floor: Widths, *, at_least: bool) -> Widths:
-    most = left.layers * widths.lost(left, floor)
-    by_ffn = "mlp_channels" in method.scope
-    step = left.layers * (method.ffn_multiple * left.ffn_channel_cost if by_ffn else left.kv_group_cost)
+def _share(left: ModelShape, rest: float, rules: Rules) -> Widths:
+    most = left.layers * widths.lost(left, rules.floor)
+    by_ffn = "mlp_channels" in rules.scope
+    step = left.layers * (rules.round_ffn_to * left.ffn_channel_cost if by_ffn else left.kv_group_cost)
     if not -step / 2 <= rest <= most + step / 2:
         raise _beyond(left, rest, most)
-    rules = Rules(
-        scope=method.scope,
-        round_ffn_to=method.ffn_multiple,
-        floor=floor,
-        tensor_parallel=method.budget.tensor_parallel,
-        heads_share=method.budget.heads_share,
-        at_least=at_least,
-        all_may_stay=method.layers_to_remove > 0,
-    )
     return widths.uniform(left, rest / left.block_parameters, rules)
 
 

@@ -86,6 +86,9 @@ class Rules:
     heads_share: float = 1.0
     at_least: bool = False  # remove what is asked or a little more, never less
     all_may_stay: bool = False  # where whole layers give too
+    # What a refusal counts in, where these layers are not all of the model: its block parameters, and what else goes.
+    whole: int | None = None
+    elsewhere: int = 0
 
     def allow(self, shape: ModelShape, kept: Widths) -> bool:
         """Whether these widths keep to the rules, and stock classes and split devices can hold them."""
@@ -130,7 +133,7 @@ def uniform(shape: ModelShape, target: float, rules: Rules) -> Widths:
         if best in enough and abs(deviation(best)) <= tolerance:
             return best
         nearest.append(best)
-    raise _unreachable(shape, target, rules.round_ffn_to, nearest)
+    raise _unreachable(shape, target, rules, nearest)
 
 
 def between(shape: ModelShape, final: Widths, fraction: float, *, round_ffn_to: int = 1) -> Widths:
@@ -178,15 +181,14 @@ def _nearest(value: float) -> int:
     return math.floor(value + 0.5)
 
 
-def _unreachable(
-    shape: ModelShape, target: float, round_ffn_to: int, options: list[Widths]
-) -> errors.TargetUnreachable:
-    wanted = target * shape.block_parameters
-    layouts = [alike(shape, option) for option in options]
-    near = sorted(layouts, key=lambda layout: abs(removed(shape, layout) - wanted))[:3]
-    reachable = ", ".join(f"{ratio(shape, layout):.4f}" for layout in near) or "none"
+def _unreachable(shape: ModelShape, target: float, rules: Rules, options: list[Widths]) -> errors.TargetUnreachable:
+    wanted, whole = target * shape.block_parameters, rules.whole or shape.block_parameters
+    near = sorted((removed(shape, alike(shape, option)) for option in options), key=lambda count: abs(count - wanted))
+    reachable = ", ".join(f"{(count + rules.elsewhere) / whole:.4f}" for count in near[:3]) or "none"
+    giving = "" if whole == shape.block_parameters else f"from the {shape.layers} layers that give "
     return errors.TargetUnreachable(
-        f"Removing {target:.4f} of the block parameters is not possible with FFN widths in multiples of "
-        f"{round_ffn_to} (this model has {shape.ffn} channels and {shape.kv_heads} KV groups per layer).",
+        f"Removing {(wanted + rules.elsewhere) / whole:.4f} of the block parameters {giving}is not possible with FFN "
+        f"widths in multiples of {rules.round_ffn_to} "
+        f"(a layer has {shape.ffn} channels and {shape.kv_heads} KV groups).",
         hint=f"Nearest reachable ratios: {reachable}. Or ask for a smaller round_ffn_to or a wider scope.",
     )

@@ -62,6 +62,16 @@ def test_protected_layers_stay_whole_and_the_others_make_up_for_them() -> None:
     assert abs(goal.removed - 0.4 * SMOL.block_parameters) <= STEP / 2
 
 
+def test_a_refusal_counts_in_the_whole_model_whichever_layers_give() -> None:
+    heads: dict[str, Any] = {"scope": ["attention_heads"]}
+    with pytest.raises(errors.TargetUnreachable, match=r"Removing 0\.0300 .* from the 26 layers that give ") as refused:
+        goal_of(ratio=0.03, budget={"allocation": "protected"}, **heads)
+    nearest = widths.lost(SMOL, widths.Widths(2, SMOL.ffn)) * 26 / SMOL.block_parameters
+    assert f"{nearest:.4f}" in refused.value.hint
+    with pytest.raises(errors.TargetUnreachable, match=r"Removing 0\.2000 .* from the 25 layers that give "):
+        goal_of(ratio=0.2, layers_to_remove=5, **heads)
+
+
 def test_whole_layers_count_towards_the_ratio() -> None:
     goal = goal_of(ratio=0.3, layers_to_remove=5)
     assert goal.layout is not None
