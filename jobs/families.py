@@ -52,6 +52,7 @@ class Words:
 
 _ATTENTION_BIAS = ("attention_bias", False)
 _LLAMA: dict[str, Any] = {"qkv_bias": _ATTENTION_BIAS, "o_bias": _ATTENTION_BIAS}
+_LLAMA_FFN: dict[str, Any] = dict.fromkeys(("up_bias", "down_bias"), ("mlp_bias", False))
 _GEMMA: dict[str, Any] = {**_LLAMA, "kv_heads": 4, "head_dim": 256, "head_counts": "divisors", "tied": True, "norms": 4}
 _GLM: dict[str, Any] = {"longest": 131_072, "kv_heads": 2, "head_dim": 128, "qkv_bias": ("attention_bias", True)}
 _CLASSIC: dict[str, Any] = {
@@ -68,7 +69,8 @@ _OPT_BIAS: dict[str, Any] = dict.fromkeys(("qkv_bias", "o_bias", "up_bias", "dow
 _NEOX_BIAS: dict[str, Any] = dict.fromkeys(("qkv_bias", "o_bias"), ("attention_bias", True))
 
 FAMILIES: dict[str, Words] = {
-    "llama": Words(longest=2_048, **_LLAMA, up_bias=("mlp_bias", False), down_bias=("mlp_bias", False)),
+    "llama": Words(longest=2_048, **_LLAMA, **_LLAMA_FFN),
+    "granite": Words(longest=2_048, **_LLAMA, **_LLAMA_FFN),
     "mistral": Words(longest=131_072, kv_heads=8),
     "qwen2": Words(longest=32_768, kv_heads=32, qkv_bias=True),
     "qwen3": Words(longest=32_768, kv_heads=32, head_dim=128, **_LLAMA, head_norms=2),

@@ -52,7 +52,7 @@ FORMS: dict[Format, Form] = {
     "onnx": Form(file="onnx/model.onnx", loads_in=("onnxruntime",)),
 }
 
-GGUF_FAMILIES = ("llama", "mistral", "qwen2", "qwen3")
+GGUF_FAMILIES = ("llama", "granite", "mistral", "qwen2", "qwen3")
 """Families that we write GGUF files of."""
 
 GGUF_SCALINGS = {"llama": ("default", "linear", "llama3"), "mistral": ("default", "linear", "llama3")}

@@ -62,6 +62,8 @@ _LLAMA = {
 _CLASSIC = {key: _LLAMA[key] for key in _LLAMA if key not in ("num_key_value_heads", "head_dim")}
 _WINDOWS = {"sliding_window": 8, "layer_types": ["sliding_attention", "full_attention"]}
 _SMALL: dict[str, dict[str, Any]] = {
+    "granite": _LLAMA
+    | {"embedding_multiplier": 3.0, "residual_multiplier": 0.5, "attention_multiplier": 0.2, "logits_scaling": 2.0},
     "gemma2": _LLAMA | _WINDOWS | {"query_pre_attn_scalar": 8},
     "gemma3_text": _LLAMA | _WINDOWS | {"query_pre_attn_scalar": 8},
     "opt": _CLASSIC | {"ffn_dim": 40, "init_std": 0.2, "word_embed_proj_dim": 24},

@@ -66,7 +66,7 @@ class Family:
     others: tuple[str, ...] = ()  # linear layers that carry adapters but no units
     transposed: bool = False  # weights are stored (in, out)
     counts_heads: bool = False  # its attention splits a fused projection by the head counts that it was told
-    adds_gates: bool = True  # what a gate answers is added to the residual stream as it is, not normalised before
+    adds_gates: bool = True  # what a gate answers is added to the residual stream as it is, not scaled or normalised
 
     @property
     def linear(self) -> tuple[str, ...]:
@@ -112,6 +112,7 @@ _FUSED_FFN = (
 )
 
 LLAMA = Family("model.layers", (*_QKV, _O, *_ffn("mlp.gate_proj", "mlp.up_proj", down="mlp.down_proj")))
+GRANITE = replace(LLAMA, adds_gates=False)  # but scaled
 GEMMA = replace(LLAMA, adds_gates=False)
 GLM = Family("model.layers", (*_QKV, _O, *_FUSED_FFN))
 GLM4 = replace(GLM, adds_gates=False)
@@ -136,6 +137,7 @@ GPT2 = Family(
 
 FAMILIES = {
     "llama": LLAMA,
+    "granite": GRANITE,
     "mistral": LLAMA,
     "qwen2": LLAMA,
     "qwen3": LLAMA,

@@ -11,10 +11,10 @@ from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 from jobs import errors
 from jobs.widths import Layout
 
-ARCHITECTURES = {"llama": "llama", "mistral": "llama", "granite": "llama", "qwen2": "qwen2", "qwen3": "qwen3"}
-"""llama.cpp's name by `model_type`. A Granite is here only as the host of a Llama or Qwen2, and then is one."""
+ARCHITECTURES = {"llama": "llama", "mistral": "llama", "granite": "granite", "qwen2": "qwen2", "qwen3": "qwen3"}
+"""llama.cpp's name by `model_type`."""
 
-LIKE_LLAMA = ("llama", "deci")
+LIKE_LLAMA = ("llama", "granite", "deci")
 """Architectures in which the two halves of a rotary head lie interleaved, and frequencies can have factors."""
 
 FUSED: dict[str, tuple[str, ...]] = {"openelm": ("q_proj", "k_proj", "v_proj")}
@@ -112,6 +112,11 @@ def describe(writer: GGUFWriter, config: PreTrainedConfig, layout: Layout | None
     writer.add_rope_freq_base(config.rope_parameters["rope_theta"])
     writer.add_layer_norm_rms_eps(config.rms_norm_eps)
     writer.add_vocab_size(config.vocab_size)
+    if writer.arch == "granite":
+        writer.add_embedding_scale(config.embedding_multiplier)
+        writer.add_residual_scale(config.residual_multiplier)
+        writer.add_attention_scale(config.attention_multiplier)
+        writer.add_logit_scale(config.logits_scaling)
 
 
 def head_dim(config: PreTrainedConfig) -> int:

@@ -41,7 +41,7 @@ def main(folder: Path, gguf: Path, text_file: Path, answer: Path) -> None:
     found["tokens"] = len(tokens)
     found["same_tokens"] = tokens == ids_BT[0].tolist()
     if found["same_tokens"]:
-        head_VH = model.get_output_embeddings().weight.double()
+        head_VH = model.get_output_embeddings().weight.double() / getattr(model.config, "logits_scaling", 1.0)
         found |= {
             "all_tokens": distances.part_of_spread(states_TH @ head_VH.T, file_TV),
             "last_token": _last_distance(written.first, file_TV[-1]),

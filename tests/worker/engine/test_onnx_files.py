@@ -28,6 +28,7 @@ FAMILIES: dict[str, dict[str, Any]] = {
         "max_window_layers": 1,
     },
     "gemma3, which scales embeddings in 16 bits": {"model_type": "gemma3_text"},
+    "granite": {"model_type": "granite"},
     "opt": {"model_type": "opt"},
     "gpt2": {"model_type": "gpt2"},
 }

@@ -30,6 +30,7 @@ SHAPES: dict[str, dict[str, Any]] = {
     "biases": {"attention_bias": True, "mlp_bias": True},
     "host switch": {"num_attention_heads": 8, "num_key_value_heads": 4},
     "host switch with biases": {"num_attention_heads": 8, "num_key_value_heads": 4, "attention_bias": True},
+    "granite with biases": {"model_type": "granite", "num_attention_heads": 8, "attention_bias": True},
     **{family: {"model_type": family} for family in FAMILIES if family != "llama"},
     "mistral without window": {"model_type": "mistral", "sliding_window": None},
     "qwen2 host switch": {"model_type": "qwen2", "num_attention_heads": 8, "num_key_value_heads": 4},
