@@ -1,11 +1,11 @@
 """What a client reads back."""
 
 from datetime import datetime
-from itertools import pairwise
 from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from app.attempts import lost_steps
 from app.checkpoint_schemas import FromCheckpoint
 from app.keyset import ListPage
 from app.verbs import possible
@@ -141,7 +141,7 @@ class Attempt(BaseModel):
     phase: str | None = Field(description="The last one.")
     resumed_step: int | None = Field(description="Of the checkpoint that it went on from; null if it began anew.")
     reached_step: int | None
-    lost_steps: int | None = Field(None, description="Steps that the next attempt took again; null for the newest.")
+    lost_steps: int | None = Field(None, description="Steps of it that were taken again; null while none followed.")
     error: dict[str, Any] | None = Field(description="What it failed with, whether the job was tried again or not.")
 
 
@@ -153,10 +153,9 @@ class AttemptList(BaseModel):
 
     @classmethod
     def of(cls, rows: list[AttemptRow]) -> Self:
+        lost = lost_steps(rows)
         data = [Attempt.model_validate(row) for row in rows]
-        for one, following in pairwise(data):
-            one.lost_steps = max(0, (one.reached_step or 0) - (following.resumed_step or 0))
-        return cls(data=data)
+        return cls(data=[one.model_copy(update={"lost_steps": lost.get(one.number)}) for one in data])
 
 
 class JobList(ListPage[Job]):

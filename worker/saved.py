@@ -99,7 +99,11 @@ def resumed(session: Session, claim: Claim, row: CheckpointRow | None, faults: S
     if row is not None:
         reached = session.scalar(
             select(AttemptRow.reached_step)
-            .where(AttemptRow.job_id == claim.job_id, AttemptRow.number < claim.attempt)
+            .where(
+                AttemptRow.job_id == claim.job_id,
+                AttemptRow.number < claim.attempt,
+                AttemptRow.reached_step.is_not(None),  # of those that took any
+            )
             .order_by(AttemptRow.number.desc())
             .limit(1)
         )

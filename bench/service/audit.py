@@ -10,6 +10,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app import store
+from app.attempts import lost_steps
 from bench.service import faults
 from bench.service.orders import Order
 from cli.stack import Stack
@@ -53,12 +54,11 @@ def _complaints(session: Session, row: JobRow, order: Order) -> Iterable[str]:
 
 
 def trained_again(session: Session, orders: Iterable[Order]) -> list[int]:
-    """For each attempt that another followed: the steps that it had taken and the other had to take again."""
-    again = []
+    """For each attempt that another followed: the steps of it that had to be taken again."""
+    again: list[int] = []
     for row in [row for order in orders for row in _jobs(session, order)]:
         query = select(AttemptRow).where(AttemptRow.job_id == row.id).order_by(AttemptRow.number)
-        for before, after in pairwise(session.scalars(query)):
-            again.append(max(0, (before.reached_step or 0) - (after.resumed_step or 0)))
+        again += lost_steps(session.scalars(query)).values()
     return again
 
 

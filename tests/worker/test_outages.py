@@ -200,6 +200,7 @@ def test_a_database_that_goes_away_before_the_engine_is_there_costs_no_attempt(
     job.let(4)
     work(far_storage, child("trains"))
     assert (desk.job(job.id).status, job.trained) == ("succeeded", [1, 2, 3, 4])
+    assert [event.data["lost_steps"] for event in desk.events(job.id) if event.type == "resumed"] == [0]
 
 
 def test_an_outage_of_the_storage_does_not_hold_up_training(
