@@ -30,6 +30,9 @@ TRAINING_TOKENS = 4096
 CALIBRATION_TOKENS = 4096
 """Tokens that pass a block at once while it is cut."""
 
+BYTES_PER_TRACED_WEIGHT = 16
+"""A weight in 32 bits, in the model and once more in its graph, and what the exporter copies of both on the way."""
+
 EVALUATION_TOKENS = 2048
 """Tokens whose logits are in memory at once while a model is measured."""
 
@@ -45,6 +48,7 @@ class Estimate:
     teacher: int
     reconstruction: int
     verification: int
+    conversion: int
     evaluation: int
 
     @property
@@ -63,6 +67,11 @@ class Estimate:
         return PROCESS + self.weights + self.adapters + self.teacher + self.verification
 
     @property
+    def converting(self) -> int:
+        """The merged model is traced as an ONNX graph."""
+        return PROCESS + self.conversion
+
+    @property
     def evaluating(self) -> int:
         """Dense and pruned side by side, and their logits."""
         return PROCESS + self.evaluation
@@ -70,7 +79,7 @@ class Estimate:
     @property
     def peak(self) -> int:
         """What the device must have."""
-        return max(self.training, self.cutting, self.proving, self.evaluating)
+        return max(self.training, self.cutting, self.proving, self.converting, self.evaluating)
 
 
 def estimate(shape: ModelShape, spec: JobSpec, *, accelerator: bool, processes: int = 1) -> Estimate:
@@ -96,6 +105,7 @@ def estimate(shape: ModelShape, spec: JobSpec, *, accelerator: bool, processes: 
         teacher=_teacher(shape, tokens, held) if method.distillation.mode == "online" else 0,
         reconstruction=_reconstruction(shape, method, held) if method.reconstruction.enabled else 0,
         verification=max(8 * (outside + shape.block_parameters // shape.layers), 0 if accelerator else 4 * kept),
+        conversion=BYTES_PER_TRACED_WEIGHT * kept if "onnx" in spec.output.formats and not accelerator else 0,
         evaluation=compared * written + 2 * EVALUATION_TOKENS * shape.vocab * written,
     )
 

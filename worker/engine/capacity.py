@@ -20,6 +20,7 @@ def check(found: Estimate, available: int) -> None:
         "the frozen weights in 8 or 4 bits (train.base_precision).",
         found.cutting: "Lower reconstruction.tokens_per_channel.",
         found.proving: "Use a larger device.",
+        found.converting: "Leave onnx out of output.formats.",
         found.evaluating: "Use a larger device, or ask for 16 bits (output.dtype).",
     }
     parts = ", ".join(f"{name} {size / 1e9:.2f}" for name, size in asdict(found).items())

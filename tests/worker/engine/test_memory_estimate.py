@@ -8,8 +8,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from jobs import errors, memory
+from jobs import errors, goals, memory
 from jobs.memory import Estimate
+from jobs.outputs import OutputSpec
 from jobs.specs import JobSpec
 from tests.models import random_model
 from tests.worker.engine.test_pipeline import run, spec_for
@@ -75,6 +76,18 @@ def test_each_switch_that_a_refusal_names_makes_the_job_smaller() -> None:
         assert estimated(asked(**smaller)).training < plain.training
     assert estimated(asked(base_precision="nf4")).weights < estimated(asked(base_precision="int8")).weights
     assert estimated(asked(precision="auto"), stored="bfloat16").weights == plain.weights // 2
+
+
+def test_a_graph_is_traced_in_the_memory_of_the_host() -> None:
+    _, shape = random_model(**FIELDS)
+    spec = asked().model_copy(update={"output": OutputSpec(formats=("onnx",))})
+    traced, plain = (memory.estimate(shape, one, accelerator=False) for one in (spec, asked()))
+    kept = shape.parameters - round(goals.wanted(shape, spec))
+    assert (traced.conversion, plain.conversion) == (16 * kept, 0)
+    assert memory.estimate(shape, spec, accelerator=True).conversion == 0
+    large = replace(traced, conversion=100 * traced.peak)
+    with pytest.raises(errors.DoesNotFit, match="Leave onnx out"):
+        capacity.check(large, traced.peak)
 
 
 def test_a_job_that_does_not_fit_is_refused_before_any_work(
