@@ -47,17 +47,23 @@ def main() -> None:
 
 
 def _measure(name: str) -> bool:
-    """Print the figures as they come; False if the measurement failed."""
+    """Print the figures as they come; False if the measurement failed.
+
+    What fell short or failed leaves its folder behind, so that one can find out why.
+    """
     folder = Path(tempfile.mkdtemp(prefix=f"prunery-bench-{name}-"))
     print(f"--- {name}, in {folder}", flush=True)
+    are_ok = True
     try:
         for figure in MEASUREMENTS[name](folder):
             print(figure, flush=True)
+            are_ok = are_ok and figure.is_ok
     except Exception:
-        # The others can still be made; the folder stays, for the logs in it.
+        # The others can still be made.
         traceback.print_exc()
         return False
-    shutil.rmtree(folder)
+    if are_ok:
+        shutil.rmtree(folder)
     return True
 
 
