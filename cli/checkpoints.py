@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from functools import partial
 from uuid import uuid4
 
 import click
@@ -13,6 +14,7 @@ from cli.exits import EXIT_CODES
 from cli.numbers import perplexity, size
 from cli.resources import Checkpoint
 from cli.service import with_client
+from cli.submit import insisted
 from cli.watch import watch_job
 
 
@@ -88,7 +90,8 @@ def publish(
     A job of its own does it, whose id is printed. The model is a revision of the one that JOB_ID publishes to.
     """
     output = {"output": {**client.get(job_id).config["output"], "formats": formats}} if formats else {}
-    job = client.publish(job_id, number, {**({"name": name} if name else {}), **output}, key=uuid4().hex)
+    asked = {**({"name": name} if name else {}), **output}
+    job = insisted(partial(client.publish, job_id, number, asked, key=uuid4().hex))
     if watch:
         ctx.exit(watch_job(client, job.id, as_json=as_json))
     click.echo(job.model_dump_json(indent=2) if as_json else job.id)

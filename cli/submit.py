@@ -1,6 +1,6 @@
 """`prunery submit`."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 from uuid import uuid4
@@ -64,7 +64,11 @@ def submitted(client: Client, spec: Mapping[str, Any]) -> Job:
         Refused: the spec is wrong.
         Unreachable: nothing was there, or broke off and did not come back.
     """
-    create = partial(client.create, spec, key=uuid4().hex)
+    return insisted(partial(client.create, spec, key=uuid4().hex))
+
+
+def insisted(create: Callable[[], Job]) -> Job:
+    """What a request with a key has made, sent again if the service breaks off."""
     try:
         return create()
     except Absent:
