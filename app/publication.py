@@ -93,18 +93,18 @@ def checkpoint(session: Session, job_id: str, number: int, *, project_id: str) -
     there = store.checkpoints(session, job_id, project_id=project_id)
     found = next((row for row in there if row.number == number), None)
     if found is None:
-        raise errors.NotFound(f"Job {job_id} has no checkpoint {number}.", hint=_which(there))
+        raise errors.NotFound(f"Job {job_id} has no checkpoint {number}.", hint=_possible(there))
     if not found.publishable:
         raise errors.CheckpointNotPublishable(
             f"At checkpoint {number} (step {found.step}) nothing has been removed from the model yet.",
-            hint=_which([row for row in there if row.publishable]),
+            hint=_possible(there),
         )
     return found
 
 
-def _which(rows: list[CheckpointRow]) -> str:
-    numbers = ", ".join(str(row.number) for row in rows)
-    return f"These can be named: {numbers}." if rows else "There is none that can be published."
+def _possible(rows: list[CheckpointRow]) -> str:
+    numbers = ", ".join(str(row.number) for row in rows if row.publishable)
+    return f"These can be published: {numbers}." if numbers else "There is none yet that can be published."
 
 
 def _borrowed(source: CheckpointRow, job_id: str) -> CheckpointRow:
