@@ -16,7 +16,7 @@ from bench.figure import Figure
 from bench.memory import MB, resident, resident_peak
 from jobs.shapes import read
 from jobs.specs import Criterion, LoraSpec, ScoreSpec, TrainSpec
-from worker.engine import adapters, scores
+from worker.engine import adapters, scores, training_loss
 from worker.engine.adapters import Adapted, Factors
 from worker.engine.architectures import family
 from worker.engine.plan import Plan
@@ -57,9 +57,8 @@ def share(criterion: Criterion) -> float:
     ids_BT = torch.randint(config.vocab_size, (SEQUENCES, LENGTH))
 
     def step() -> None:
-        with torch.autocast("cpu", torch.bfloat16, enabled=uses_bfloat16(TrainSpec())):
-            loss = model(input_ids=ids_BT, labels=ids_BT, use_cache=False).loss
-        loss.backward()
+        loss = training_loss.of(model, ids_BT, ids_BT, ids_BT.numel(), bfloat16=uses_bfloat16(TrainSpec()))
+        loss.backward()  # type: ignore[no-untyped-call]
         scorer.take(Plan.dense(shape))
         optimizer.step()
         optimizer.zero_grad()

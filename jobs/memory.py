@@ -24,6 +24,9 @@ BYTES_PER_FACTOR = 16
 BYTES_PER_LOGIT = 16
 """A logit in the model's dtype, in float32, its log-likelihood, and the gradients of both."""
 
+LOSS_TOKENS = 256
+"""Tokens whose logits are in memory at once while a model is trained."""
+
 TRAINING_TOKENS = 4096
 """Tokens per forward pass when the spec leaves the micro-batch open: enough to fill the arithmetic units."""
 
@@ -101,7 +104,7 @@ def estimate(shape: ModelShape, spec: JobSpec, *, accelerator: bool, processes: 
         weights=round(outside * held + shape.block_parameters * BYTES_PER_WEIGHT.get(train.base_precision, held)),
         adapters=BYTES_PER_FACTOR * (_factors(shape, method.lora.rank) + (_gains(shape) if method.lora.norms else 0)),
         activations=_activations(shape, method, tokens, held=held, flowing=flowing),
-        logits=tokens * shape.vocab * BYTES_PER_LOGIT,
+        logits=min(tokens, LOSS_TOKENS) * shape.vocab * BYTES_PER_LOGIT,
         teacher=_teacher(shape, tokens, held) if method.distillation.mode == "online" else 0,
         reconstruction=_reconstruction(shape, method, held) if method.reconstruction.enabled else 0,
         verification=max(8 * (outside + shape.block_parameters // shape.layers), 0 if accelerator else 4 * kept),

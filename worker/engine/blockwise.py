@@ -59,7 +59,7 @@ class Stream:
 
 
 @contextmanager
-def forwarding(blocks: Sequence[nn.Module], forwards: Sequence[Callable[..., Tensor]]) -> Iterator[None]:
+def forwarding(blocks: Sequence[nn.Module], forwards: Sequence[Callable[..., Any]]) -> Iterator[None]:
     """Have each block run another function in place of its own while the context is open."""
     own = [block.__dict__.get("forward") for block in blocks]
     for block, forward in zip(blocks, forwards, strict=True):

@@ -1,22 +1,16 @@
-"""The loss of a student that also learns what a teacher believes, with its gradient, a few tokens at a time.
+"""What one token's prediction costs and how that changes with its logits: the text's part, and a teacher's.
 
-    ((1 - w) · CE(labels) + w · τ² · KL(teacher ‖ student at temperature τ)) / items, summed over the learned tokens
+    (1 - w) · CE(label) + w · τ² · KL(teacher ‖ student at temperature τ)
 
-Source: Hinton et al. 2015, arXiv:1503.02531. The float32 copies that a softmax needs exist for `TOKENS` at once, not
-for a whole batch: the gradient is written down in the forward pass, where they are at hand.
+Source: Hinton et al. 2015, arXiv:1503.02531.
 
-Legend: B sequences, T tokens, V vocabulary, K tokens that a belief names; t, some of T.
+Legend: T tokens, V vocabulary, K tokens that a belief names; t, some of T.
 """
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
-
-TOKENS = 256
-"""Tokens whose softmax is in memory at once."""
 
 
 @dataclass(frozen=True)
@@ -47,77 +41,21 @@ class Best:
 
 
 Belief = Whole | Best
-Ask = Callable[[Tensor, Tensor | None], Sequence[Belief]]
-"""Beliefs about sequences (B, T), numbered (B,) as in the training text: one each, of T − 1 rows or more."""
 
 
-def distilled(
-    logits_BTV: Tensor,
-    ids_BT: Tensor,
-    labels_BT: Tensor,
-    items: Tensor | int,
-    ask: Ask,
-    mix: Mix,
-    numbers_B: Tensor | None,
-) -> Tensor:
-    """The loss, a scalar in float32 (float64 for float64 logits).
-
-    Args:
-        items: learned tokens of the optimizer step, in all its micro-batches and processes.
-        labels_BT: as the inputs; negative where a token is not learned.
-    """
-    loss: Tensor = _Distilled.apply(logits_BTV, ids_BT, labels_BT, ask, mix, numbers_B)
-    return loss / items
-
-
-class _Distilled(torch.autograd.Function):
-    @staticmethod
-    def forward(
-        ctx: Any, logits_BTV: Tensor, ids_BT: Tensor, labels_BT: Tensor, ask: Ask, mix: Mix, numbers_B: Tensor | None
-    ) -> Tensor:
-        gradient_BTV = torch.zeros_like(logits_BTV)
-        total = logits_BTV.new_zeros((), dtype=_precise(logits_BTV))
-        group = max(1, 8 * TOKENS // ids_BT.shape[1])
-        for start in range(0, len(ids_BT), group):
-            rows = slice(start, start + group)
-            beliefs = ask(ids_BT[rows], None if numbers_B is None else numbers_B[rows])
-            for row, belief in enumerate(beliefs, start):
-                for place, labels_t in _pieces(labels_BT[row]):
-                    loss, gradient_tV = _piece(logits_BTV[row][place], labels_t, _part(belief, place), mix)
-                    total += loss
-                    gradient_BTV[row][place] = gradient_tV
-        ctx.save_for_backward(gradient_BTV)
-        return total
-
-    @staticmethod
-    def backward(ctx: Any, outer: Tensor) -> tuple[Tensor, None, None, None, None, None]:
-        (gradient_BTV,) = ctx.saved_tensors
-        return gradient_BTV * outer.to(gradient_BTV.dtype), None, None, None, None, None
-
-
-def _pieces(labels_T: Tensor) -> Sequence[tuple[Tensor, Tensor]]:
-    """Places whose next token is learned, and that token, some at a time."""
-    places = (labels_T[1:] >= 0).nonzero().flatten()
-    return [(places_t, labels_T[places_t + 1]) for places_t in places.split(TOKENS)]
-
-
-def _part(belief: Belief, place: Tensor) -> Belief:
-    match belief:
-        case Whole(logits_TV):
-            return Whole(logits_TV[place])
-        case Best(log_probs_TK, tokens_TK):
-            return Best(log_probs_TK[place], tokens_TK[place])
-
-
-def _piece(logits_tV: Tensor, labels_t: Tensor, belief: Belief, mix: Mix) -> tuple[Tensor, Tensor]:
-    """Summed loss of some tokens, and its gradient by their logits."""
-    logits_tV = logits_tV.to(_precise(logits_tV))
-    log_p_tV = logits_tV.log_softmax(dim=-1)
-    entropy = -log_p_tV.gather(1, labels_t[:, None]).sum()
-    gradient_tV = log_p_tV.exp()
+def of_text(logits_tV: Tensor, labels_t: Tensor) -> tuple[Tensor, Tensor]:
+    """Summed cross-entropy of some tokens, in nats, and its gradient by their logits; in float32 at least."""
+    log_p_tV = logits_tV.to(_precise(logits_tV)).log_softmax(dim=-1)
+    loss = -log_p_tV.gather(1, labels_t[:, None]).sum()
+    gradient_tV = log_p_tV.exp_()
     gradient_tV.scatter_add_(1, labels_t[:, None], gradient_tV.new_full((len(labels_t), 1), -1.0))
-    if mix.temperature != 1:
-        log_p_tV = (logits_tV / mix.temperature).log_softmax(dim=-1)
+    return loss, gradient_tV
+
+
+def distilled(logits_tV: Tensor, labels_t: Tensor, belief: Belief, mix: Mix) -> tuple[Tensor, Tensor]:
+    """Summed loss of some tokens about which a teacher has a belief each, and its gradient by their logits."""
+    entropy, gradient_tV = of_text(logits_tV, labels_t)
+    log_p_tV = (logits_tV.to(_precise(logits_tV)) / mix.temperature).log_softmax(dim=-1)
     divergence, aim_tV = _compare(log_p_tV, belief, mix.temperature)
     loss = (1 - mix.weight) * entropy + mix.weight * mix.temperature**2 * divergence
     return loss, gradient_tV * (1 - mix.weight) + (log_p_tV.exp() - aim_tV) * (mix.weight * mix.temperature)

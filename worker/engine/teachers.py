@@ -4,7 +4,7 @@ Legend: N windows, B sequences, T tokens, V vocabulary, K tokens that a belief n
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,11 +14,15 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from transformers import PreTrainedModel
 
-from worker.engine.distilled_loss import Ask, Best, Mix, Whole
+from worker.engine.distilled_loss import Belief, Best, Mix, Whole
 from worker.engine.windows import Windows
 
 BATCH_TOKENS = 2048
 """Tokens per forward pass of the teacher; their logits are in memory at once."""
+
+
+Ask = Callable[[Tensor, Tensor | None], Sequence[Belief]]
+"""Beliefs about sequences (B, T), numbered (B,) as in the training text: one each, of T − 1 rows or more."""
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import torch
 from peft import PeftModel
 from torch import Tensor
 from transformers import (
+    PreTrainedModel,
     PrinterCallback,
     Trainer,
     TrainerCallback,
@@ -21,8 +22,7 @@ from transformers import (
 
 from jobs import errors, memory
 from jobs.specs import TrainSpec
-from worker.engine import optimizer, ranks
-from worker.engine.distilled_loss import distilled
+from worker.engine import optimizer, ranks, training_loss
 from worker.engine.orders import Order, Orders, Stopped
 from worker.engine.reporter import Reporter
 from worker.engine.saving import Keeper, Saving
@@ -123,6 +123,7 @@ class _Trainer(Trainer):
 
     def __init__(self, *, spec: TrainSpec, teaching: Teaching | None, **arguments: Any) -> None:
         super().__init__(**arguments)
+        self._bare: PreTrainedModel = arguments["model"].get_base_model()
         self._spec = spec
         self._teaching = teaching
 
@@ -133,22 +134,19 @@ class _Trainer(Trainer):
         return_outputs: bool = False,
         num_items_in_batch: Tensor | int | None = None,
     ) -> Any:
-        """The Trainer's own, or the distilled one, over all learned tokens of the step as the Trainer's is."""
-        if self._teaching is None:
-            return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+        """Over all learned tokens of the step, in whichever micro-batch or process they are, as the Trainer's own."""
         assert num_items_in_batch is not None
-        outputs = model(input_ids=inputs["input_ids"], use_cache=False)
-        loss = distilled(
-            outputs.logits,
+        assert not return_outputs  # only asked for when the Trainer evaluates
+        loss = training_loss.of(
+            self._bare,
             inputs["input_ids"],
             inputs["labels"],
             num_items_in_batch,
-            self._teaching.ask,
-            self._teaching.mix,
-            inputs["number"],
+            bfloat16=uses_bfloat16(self._spec),
+            teaching=self._teaching,
+            numbers_B=inputs.get("number"),
         )
-        loss = loss * self.accelerator.num_processes  # whose gradients are averaged
-        return (loss, outputs) if return_outputs else loss
+        return loss * self.accelerator.num_processes  # whose gradients are averaged
 
     def training_step(
         self, model: torch.nn.Module, inputs: dict[str, Any], num_items_in_batch: Tensor | int | None = None

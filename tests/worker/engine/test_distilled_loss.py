@@ -5,8 +5,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from worker.engine import distilled_loss
-from worker.engine.distilled_loss import Belief, Best, Mix, Whole, distilled
+from worker.engine import training_loss
+from worker.engine.distilled_loss import Belief, Best, Mix, Whole
+from worker.engine.teachers import Ask, Teaching
 
 B, T, V = 3, 9, 11
 
@@ -47,10 +48,18 @@ def beliefs(teacher_BTV: Tensor, mix: Mix, top_k: int | None) -> list[Belief]:
     return [Best(*pair) for pair in zip(best.values, best.indices, strict=True)]
 
 
+def distilled(logits_BTV: Tensor, ids_BT: Tensor, labels_BT: Tensor, items: int, ask: Ask, mix: Mix) -> Tensor:
+    """Of a model that has nothing behind its decoder, so that its answers are logits."""
+    teaching, numbers_B = Teaching(ask, mix), torch.arange(len(ids_BT))
+    return training_loss.behind(
+        lambda logits_tV: logits_tV, logits_BTV, ids_BT, labels_BT, items, teaching=teaching, numbers_B=numbers_B
+    )
+
+
 @pytest.mark.parametrize("top_k", [None, 1, 4, V - 1])
 @pytest.mark.parametrize("mix", [Mix(0.5, 1.0), Mix(0.3, 2.0), Mix(1.0, 0.7), Mix(0.0, 1.0)], ids=str)
 def test_loss_and_gradient_are_the_formulas(mix: Mix, top_k: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(distilled_loss, "TOKENS", 3)  # several pieces per sequence
+    monkeypatch.setattr(training_loss, "TOKENS", 3)  # several pieces per sequence
     student_BTV, teacher_BTV, ids_BT, labels_BT = case()
     ours_BTV, theirs_BTV = (student_BTV.clone().requires_grad_() for _ in range(2))
     given = beliefs(teacher_BTV, mix, top_k)
@@ -59,7 +68,7 @@ def test_loss_and_gradient_are_the_formulas(mix: Mix, top_k: int | None, monkeyp
         assert numbers_B is not None
         return [given[number] for number in numbers_B.tolist()]
 
-    ours = distilled(ours_BTV, ids_BT, labels_BT, 7, ask, mix, torch.arange(B))
+    ours = distilled(ours_BTV, ids_BT, labels_BT, 7, ask, mix)
     theirs = slow(theirs_BTV, teacher_BTV, labels_BT, mix, top_k) / 7
     ours.backward()
     theirs.backward()
@@ -83,7 +92,6 @@ def test_all_tokens_named_is_the_whole_belief_even_where_nothing_is_left() -> No
             1,
             lambda *_, k=top_k: beliefs(teacher_BTV, mix, k),
             mix,
-            None,
         ).backward()
         assert leaf_BTV.grad is not None
         found.append(leaf_BTV.grad)
@@ -96,7 +104,7 @@ def test_a_student_that_believes_what_its_teacher_does_has_nothing_to_learn_from
     mix = Mix(1.0, 2.0)
     for top_k in (None, 4):
         leaf_BTV = teacher_BTV.clone().requires_grad_()
-        loss = distilled(leaf_BTV, ids_BT, labels_BT, 1, lambda *_, k=top_k: beliefs(teacher_BTV, mix, k), mix, None)
+        loss = distilled(leaf_BTV, ids_BT, labels_BT, 1, lambda *_, k=top_k: beliefs(teacher_BTV, mix, k), mix)
         loss.backward()
         assert leaf_BTV.grad is not None
         assert abs(float(loss)) < 1e-12

@@ -78,6 +78,12 @@ def test_each_switch_that_a_refusal_names_makes_the_job_smaller() -> None:
     assert estimated(asked(precision="auto"), stored="bfloat16").weights == plain.weights // 2
 
 
+def test_logits_are_never_those_of_a_whole_batch() -> None:
+    _, shape = random_model(**FIELDS)
+    longer = asked(sequence_length=4096)
+    assert memory.estimate(shape, longer, accelerator=False).logits == 256 * shape.vocab * memory.BYTES_PER_LOGIT
+
+
 def test_a_graph_is_traced_in_the_memory_of_the_host() -> None:
     _, shape = random_model(**FIELDS)
     spec = asked().model_copy(update={"output": OutputSpec(formats=("onnx",))})
