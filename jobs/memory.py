@@ -85,17 +85,20 @@ class Estimate:
         return max(self.training, self.cutting, self.proving, self.converting, self.evaluating)
 
 
-def estimate(shape: ModelShape, spec: JobSpec, *, accelerator: bool, processes: int = 1) -> Estimate:
+def estimate(
+    shape: ModelShape, spec: JobSpec, *, accelerator: bool, processes: int = 1, bfloat16: bool = True
+) -> Estimate:
     """What the device must have.
 
     Args:
         processes: one per device; each has its part of the batch.
         accelerator: whether the device is one; the merged model, and one of two that are compared, then wait outside.
+        bfloat16: whether the device has its products in it where the spec leaves that open.
     """
     method, train = spec.method, spec.method.train
     tokens = micro_batch(train, max(1, train.batch_size // processes)) * train.sequence_length
-    held = 2 if shape.dtype == "bfloat16" and train.precision != "float32" else 4
-    flowing = 4 if train.precision == "float32" else 2
+    flowing = 2 if train.precision == "bfloat16" or (train.precision == "auto" and bfloat16) else 4
+    held = 2 if shape.dtype == "bfloat16" and flowing == 2 else 4
     written = 4 if (shape.dtype == "float32" and spec.output.dtype == "auto") or spec.output.dtype == "float32" else 2
     outside = shape.parameters - shape.block_parameters
     kept = shape.parameters - round(goals.wanted(shape, spec))

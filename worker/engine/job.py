@@ -11,7 +11,7 @@ from transformers import PreTrainedTokenizerBase
 
 from jobs.goals import Goal
 from jobs.specs import JobSpec
-from worker.engine import base_models, datasets, evaluation
+from worker.engine import base_models, datasets, evaluation, training
 from worker.engine.base_models import BaseModel
 from worker.engine.measurement import Material
 from worker.engine.orders import Orders
@@ -49,9 +49,9 @@ class Job:
 
     @property
     def dtype(self) -> torch.dtype:
-        """What the weights are held in while training: bfloat16 if they came so, else float32."""
-        exact = self.spec.method.train.precision == "float32" or self.base.dtype != torch.bfloat16
-        return torch.float32 if exact else torch.bfloat16
+        """What the weights are held in while training: bfloat16 if they came so and are multiplied so, else float32."""
+        rough = training.uses_bfloat16(self.spec.method.train) and self.base.dtype == torch.bfloat16
+        return torch.bfloat16 if rough else torch.float32
 
     @property
     def output_dtype(self) -> torch.dtype:

@@ -121,7 +121,13 @@ def _prepare(
     shapes.check_base_precision(base.shape, train.base_precision)
     if train.base_precision != "full":
         quantised.check_installed()
-    needed = memory.estimate(base.shape, spec, accelerator=torch.cuda.is_available(), processes=ranks.count())
+    needed = memory.estimate(
+        base.shape,
+        spec,
+        accelerator=torch.cuda.is_available(),
+        processes=ranks.count(),
+        bfloat16=training.uses_bfloat16(train),
+    )
     capacity.check(needed, capacity.available())
     reporter.log(f"About {needed.peak / 1e9:.1f} GB of memory are needed at the peak.")
     reporter.phase("loading_data")

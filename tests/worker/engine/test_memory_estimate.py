@@ -78,6 +78,14 @@ def test_each_switch_that_a_refusal_names_makes_the_job_smaller() -> None:
     assert estimated(asked(precision="auto"), stored="bfloat16").weights == plain.weights // 2
 
 
+def test_what_the_spec_leaves_open_follows_the_device() -> None:
+    _, shape = random_model(**FIELDS)
+    stored = replace(shape, dtype="bfloat16")
+    for said, quick, as_if in (("auto", False, "float32"), ("auto", True, "bfloat16"), ("bfloat16", False, "bfloat16")):
+        found = memory.estimate(stored, asked(precision=said), accelerator=False, bfloat16=quick)
+        assert found == memory.estimate(stored, asked(precision=as_if), accelerator=False)
+
+
 def test_logits_are_never_those_of_a_whole_batch() -> None:
     _, shape = random_model(**FIELDS)
     longer = asked(sequence_length=4096)

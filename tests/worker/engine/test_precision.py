@@ -1,12 +1,15 @@
 """A bfloat16 model with float32 adapters and norms: what trains, is cut and is merged keeps its bits."""
 
+from types import MappingProxyType
+
+import pytest
 import torch
 
 from jobs import widths
-from jobs.specs import LoraSpec
+from jobs.specs import LoraSpec, TrainSpec
 from jobs.widths import Widths
 from tests.models import random_model
-from worker.engine import adapters, plan, surgery, verification
+from worker.engine import adapters, plan, surgery, training, verification
 from worker.engine.architectures import Kind, family, units
 from worker.engine.plan import Plan
 
@@ -40,3 +43,14 @@ def test_adapters_moments_cuts_and_merges_stay_in_float32() -> None:
     with torch.no_grad():
         assert model(input_ids=ids_BT, labels=ids_BT).logits.dtype == torch.bfloat16  # without mixed precision too
     assert verification.exact_answers(model, ids_BT).dtype == torch.float64
+
+
+@pytest.mark.parametrize("tiles", [False, True])
+def test_left_open_products_are_in_what_is_quicker_here(tiles: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Vector instructions for bfloat16 are slower than float32 on the processors that have no tiles."""
+    found = MappingProxyType({"architecture": "x86_64", "avx512_bf16": True, "amx_bf16": tiles})
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: found)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert training.uses_bfloat16(TrainSpec()) is tiles
+    for said in ("bfloat16", "float32"):
+        assert training.uses_bfloat16(TrainSpec(precision=said)) is (said == "bfloat16")
