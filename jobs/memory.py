@@ -27,6 +27,9 @@ BYTES_PER_LOGIT = 16
 LOSS_TOKENS = 256
 """Tokens whose logits are in memory at once while a model is trained."""
 
+HOLES = 0.4
+"""What the C library cannot fill again between the activations and logits of a step, as a part of them."""
+
 TRAINING_TOKENS = 4096
 """Tokens per forward pass when the spec leaves the micro-batch open: enough to fill the arithmetic units."""
 
@@ -48,6 +51,7 @@ class Estimate:
     adapters: int
     activations: int
     logits: int
+    holes: int
     teacher: int
     reconstruction: int
     verification: int
@@ -57,7 +61,7 @@ class Estimate:
     @property
     def training(self) -> int:
         """One forward and backward pass."""
-        return PROCESS + self.weights + self.adapters + self.teacher + self.activations + self.logits
+        return PROCESS + self.weights + self.adapters + self.teacher + self.activations + self.logits + self.holes
 
     @property
     def cutting(self) -> int:
@@ -103,11 +107,14 @@ def estimate(
     outside = shape.parameters - shape.block_parameters
     kept = shape.parameters - round(goals.wanted(shape, spec))
     compared = shape.parameters if accelerator else shape.parameters + kept
+    activations = _activations(shape, method, tokens, held=held, flowing=flowing)
+    logits = min(tokens, LOSS_TOKENS) * shape.vocab * BYTES_PER_LOGIT
     return Estimate(
         weights=round(outside * held + shape.block_parameters * BYTES_PER_WEIGHT.get(train.base_precision, held)),
         adapters=BYTES_PER_FACTOR * (_factors(shape, method.lora.rank) + (_gains(shape) if method.lora.norms else 0)),
-        activations=_activations(shape, method, tokens, held=held, flowing=flowing),
-        logits=min(tokens, LOSS_TOKENS) * shape.vocab * BYTES_PER_LOGIT,
+        activations=activations,
+        logits=logits,
+        holes=0 if accelerator else round(HOLES * (activations + logits)),
         teacher=_teacher(shape, tokens, held) if method.distillation.mode == "online" else 0,
         reconstruction=_reconstruction(shape, method, held) if method.reconstruction.enabled else 0,
         verification=max(8 * (outside + shape.block_parameters // shape.layers), 0 if accelerator else 4 * kept),

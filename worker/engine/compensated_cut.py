@@ -18,7 +18,7 @@ from torch.optim import Optimizer
 from transformers import PreTrainedModel
 
 from jobs.shapes import ModelShape
-from worker.engine import adapters, reconstruction, surgery
+from worker.engine import adapters, reconstruction, surgery, unused_memory
 from worker.engine.architectures import Family, Member
 from worker.engine.blockwise import Stream
 from worker.engine.plan import Plan
@@ -73,6 +73,7 @@ def cut(
                 remove(block, family, shape, old, stay[old.index], optimizer)
                 mending.mend()
                 now.advance(index)
+            unused_memory.give_back()  # or what one block leaves in pieces, the next one finds no use for
     model.train(training)
 
 

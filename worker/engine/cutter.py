@@ -8,7 +8,7 @@ from transformers import PreTrainedModel
 
 from jobs.shapes import ModelShape
 from jobs.specs import LoraPruneSpec
-from worker.engine import compensated_cut, plan, pruning_state, ranks, surgery, training
+from worker.engine import compensated_cut, plan, pruning_state, ranks, surgery, training, unused_memory
 from worker.engine.architectures import Family
 from worker.engine.influence import block_influence
 from worker.engine.plan import Plan
@@ -42,6 +42,7 @@ class Cutter:
     def remove(self, before: Plan, after: Plan, optimizer: Optimizer | None) -> None:
         """Units of `before` that `after` has no longer stop counting; by the spec, they leave now or become zero."""
         for_real = self._spec.schedule.cut == "every_event"
+        unused_memory.give_back()  # of the sizes of training, which a cut does not have
         case = self._model, self._family, self._shape, self.present, after, optimizer
         reconstruction = self._spec.reconstruction
         if reconstruction.enabled:
@@ -57,6 +58,7 @@ class Cutter:
             surgery.cut(*case)
         else:
             surgery.silence(*case)
+        unused_memory.give_back()  # of sizes that are gone
         self.present = after if for_real else plan.only_layers(self.present, after)
 
     def cut(self, after: Plan, optimizer: Optimizer | None) -> None:

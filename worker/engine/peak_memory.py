@@ -1,6 +1,5 @@
 """How much memory a model needs at work: its weights, and the most that is allocated beside them."""
 
-import ctypes
 import gc
 from collections.abc import Callable
 from pathlib import Path
@@ -8,6 +7,7 @@ from pathlib import Path
 import torch
 from transformers import PreTrainedModel
 
+from worker.engine import unused_memory
 from worker.engine.side_by_side import weight_bytes
 
 _PROCESS = Path("/proc/self")
@@ -35,7 +35,8 @@ def _on_accelerator(device: torch.device, work: Callable[[], object]) -> int:
 
 
 def _on_host(work: Callable[[], object]) -> int | None:
-    _return_free_pages()
+    gc.collect()
+    unused_memory.give_back()  # it would hide what the work takes again
     try:
         (_PROCESS / "clear_refs").write_text(_RESET_PEAK)
         before = _resident("VmHWM")
@@ -43,14 +44,6 @@ def _on_host(work: Callable[[], object]) -> int | None:
         return _resident("VmHWM") - before
     except OSError:
         return None
-
-
-def _return_free_pages() -> None:
-    """What the C library keeps for later would hide what the work takes again (malloc_trim(3), of glibc alone)."""
-    gc.collect()
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    if trim is not None:
-        trim(0)
 
 
 def _resident(field: str) -> int:
