@@ -29,12 +29,12 @@ class BudgetSpec(Spec):
     )
     min_fraction: float = Field(0.0, ge=0, lt=1, description="Part of its units that every layer keeps at least.")
     heads_share: float = Field(
-        1.0,
+        0.5,
         ge=0,
         le=1,
         description="Where little goes, the part of its KV groups that a layer gives, against the part of all its "
-        "parameters; 1: both go in proportion. The more goes the nearer both come to each other. Where the allocation "
-        "is global, scores decide instead.",
+        "parameters; 1: both go in proportion, which leaves less of the KV cache. The more goes the nearer both come "
+        "to each other. Where the allocation is global, scores decide instead.",
     )
     tensor_parallel: int = Field(
         1, ge=1, le=64, description="The widths that are written can be split evenly over so many devices."

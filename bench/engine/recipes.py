@@ -20,6 +20,7 @@ Method = Mapping[str, Any]
 """What differs from the defaults, a section at a time."""
 
 BEST: Method = {}
+"""The defaults."""
 STRICT: Method = {"lora": {"rank": 8, "alpha": 16, "dropout": 0.05}, "train": {"b_factor_rate": 1}}
 """The adapters and their optimizer as every peer in the table had them."""
 GUIDED: Method = {
@@ -39,7 +40,7 @@ SWITCHES: Mapping[str, Method] = {
     "one_rate_for_both_factors": {"train": {"b_factor_rate": 1}},
     "dropout": {"lora": {"dropout": 0.05}},
     "learning_norms": {"lora": {"norms": True}},
-    "heads_give_less": {"budget": {"heads_share": 0.5}},
+    "heads_in_proportion": {"budget": {"heads_share": 1}},
     "layers_by_score": {"budget": {"allocation": "global"}},
     "layers_by_influence": {"budget": {"allocation": "adaptive"}},
     "six_layers_gone": {"layers_to_remove": 6},
