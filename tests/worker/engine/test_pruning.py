@@ -4,6 +4,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from torch import Tensor
+from transformers.models.llama.modeling_llama import LlamaMLP
 
 from tests.worker.engine.runs import prune, spec_of
 
@@ -25,3 +27,24 @@ def test_when_units_are_cut_for_real_changes_nothing_but_rounding(
         assert later.state.keys() == at_every_event.state.keys()
         for name, tensor in later.state.items():
             assert (tensor - at_every_event.state[name]).abs().max() <= 1e-3 * tensor.abs().max(), name
+
+
+def test_computing_activations_anew_changes_nothing(
+    small_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs, passes, forward = [], [], LlamaMLP.forward
+    for anew in (False, True):
+        calls: list[None] = []
+
+        def counting(self: LlamaMLP, hidden: Tensor, calls: list[None] = calls) -> Tensor:
+            calls.append(None)
+            return forward(self, hidden)
+
+        monkeypatch.setattr(LlamaMLP, "forward", counting)
+        spec = spec_of(train={"gradient_checkpointing": anew}, reconstruction={"enabled": False})
+        runs.append(prune(small_model, spec, tmp_path))
+        passes.append(len(calls))
+    kept, again = runs
+    assert again.plan == kept.plan
+    assert again.losses == pytest.approx(kept.losses, rel=1e-5)
+    assert passes[1] > 1.5 * passes[0], "nothing was computed anew"
