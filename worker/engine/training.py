@@ -68,6 +68,13 @@ def uses_bfloat16(spec: TrainSpec) -> bool:
     return supported is not None and bool(supported())
 
 
+def recompute(model: PreTrainedModel, spec: TrainSpec) -> None:
+    """If so asked, have passes from now on compute activations anew on their way back; the Trainer does so too late for
+    those before its first step."""
+    if spec.gradient_checkpointing:
+        model.activation_checkpointing_enable()
+
+
 def train(
     model: PeftModel,
     windows: Windows,

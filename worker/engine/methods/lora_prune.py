@@ -28,6 +28,7 @@ def run(task: Task, spec: LoraPruneSpec) -> Outcome:
     task.reporter.phase("scoring")
     windows, teaching = teachers.engage(task, spec)
     adapted = adapters.attach(task.model, task.family, spec.lora, seed=task.seed)
+    training.recompute(task.model, spec.train)
     limit = spec.target if isinstance(spec.target, PerplexityLimit) else None
     watch = None if limit is None else PerplexityWatch(task.model, task.held_out, limit)
     calibration = task.windows.shuffled(task.seed)
