@@ -22,6 +22,11 @@ class LoraSpec(Spec):
     alpha: float = Field(16.0, gt=0)
     dropout: float = Field(0.0, ge=0, lt=1)
     norms: bool = Field(False, description="The gains (and shifts) of all norms learn too.")
+    start: Literal["gradient", "random"] = Field(
+        "gradient",
+        description="What the A factors read at first: the directions of their inputs in which the loss changes most "
+        "(LoRA-GA, arXiv:2407.05000), found on a little text, or random ones. B is zero either way.",
+    )
 
 
 class TrainSpec(Spec):

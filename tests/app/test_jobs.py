@@ -21,7 +21,13 @@ def test_an_accepted_job_is_echoed_with_every_default_and_its_plan(
     assert made["object"] == "compression.job"
     assert (made["status"], made["name"], made["metadata"]) == ("queued", "tiny", {"team": "nlp"})
     assert made["config"]["method"]["train"]["sequence_length"] == 64
-    assert made["config"]["method"]["lora"] == {"rank": 8, "alpha": 16.0, "dropout": 0.0, "norms": False}
+    assert made["config"]["method"]["lora"] == {
+        "rank": 8,
+        "alpha": 16.0,
+        "dropout": 0.0,
+        "norms": False,
+        "start": "gradient",
+    }
     # A layer has 4 groups of 48 vectors and 256 channels of 3, all 64 long: a quarter is one group and 64 channels.
     assert made["plan"]["kv_heads"] == {"before": 4, "after": 3}
     assert made["plan"]["query_heads"] == {"before": 8, "after": 6}

@@ -116,6 +116,12 @@ def read(block: nn.Module, member: Member) -> Adapted:
     return Adapted(partial(_frozen_rows, frozen), Factors(a.weight.detach(), b.weight.detach()), scale)
 
 
+def factors(block: nn.Module, path: str) -> Factors:
+    """The factors of one adapted layer: as they are, not copies."""
+    _, a, b, _ = _modules(block, path)
+    return Factors(a.weight, b.weight)
+
+
 def gradients(block: nn.Module, member: Member) -> Factors:
     """The gradients of a member's factors; to be called between backward and the step.
 

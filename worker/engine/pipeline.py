@@ -14,6 +14,7 @@ from jobs.specs import JobSpec
 from worker.engine import (
     account,
     adapters,
+    alignment,
     base_models,
     capacity,
     certificate,
@@ -206,15 +207,18 @@ def _reference(job: Job, model: PreTrainedModel) -> tuple[Finetuned | None, PreT
     if "finetuned" in job.story:
         return Finetuned.model_validate(job.story["finetuned"]), model
     with job.phase("reference_tuning"):
-        adapted = adapters.attach(model, family(job.base.shape), job.spec.method.lora, seed=job.spec.seed)
+        method, saving = job.spec.method, job.story.saving("reference_tuning")
+        adapted = adapters.attach(model, family(job.base.shape), method.lora, seed=job.spec.seed)
+        training.recompute(model, method.train)
+        alignment.begin(model, family(job.base.shape), job.training.shuffled(job.spec.seed), method, saving)
         complete = training.train(
             adapted,
             job.training,
-            job.spec.method.train,
+            method.train,
             seed=job.spec.seed,
             folder=job.work,
             reporter=job.reporter,
-            saving=job.story.saving("reference_tuning"),
+            saving=saving,
             orders=job.orders,
         )
         if not complete:

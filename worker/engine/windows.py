@@ -41,6 +41,10 @@ class Windows(Dataset[dict[str, Tensor]]):
         """The first windows, all of them if they are fewer."""
         return Windows(self.ids_NT[:count], self.labels_NT[:count])
 
+    def last(self, count: int) -> "Windows":
+        """The last windows, all of them if they are fewer."""
+        return Windows(self.ids_NT[-count:], self.labels_NT[-count:])
+
     def shuffled(self, seed: int) -> "Windows":
         """The same windows in another order."""
         order = torch.randperm(len(self), generator=torch.Generator().manual_seed(seed))

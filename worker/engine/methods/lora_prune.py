@@ -13,7 +13,7 @@ from functools import partial
 
 from jobs.budgets import PerplexityLimit
 from jobs.specs import LoraPruneSpec
-from worker.engine import adapters, evaluation, scores, training, verification
+from worker.engine import adapters, alignment, evaluation, scores, training, verification
 from worker.engine.methods import teachers
 from worker.engine.methods.outcome import Outcome, Task
 from worker.engine.perplexity_limit import PerplexityWatch
@@ -27,11 +27,12 @@ def run(task: Task, spec: LoraPruneSpec) -> Outcome:
     """Train the adapters while units go, then merge."""
     task.reporter.phase("scoring")
     windows, teaching = teachers.engage(task, spec)
+    calibration = task.windows.shuffled(task.seed)
     adapted = adapters.attach(task.model, task.family, spec.lora, seed=task.seed)
     training.recompute(task.model, spec.train)
+    alignment.begin(task.model, task.family, calibration, spec, task.saving)
     limit = spec.target if isinstance(spec.target, PerplexityLimit) else None
     watch = None if limit is None else PerplexityWatch(task.model, task.held_out, limit)
-    calibration = task.windows.shuffled(task.seed)
     scorer = scores.start(task.model, task.family, task.shape, spec.score, seed=task.seed)
     pruning = IterativePruning(
         task.model, task.family, task.shape, task.goal, spec, scorer, calibration, task.reporter, watch
