@@ -24,8 +24,7 @@ BEST: Method = {}
 STRICT: Method = {"lora": {"rank": 8, "alpha": 16, "dropout": 0.05, "start": "random"}, "train": {"b_factor_rate": 1}}
 """The adapters and their optimizer as every peer in the table had them."""
 GUIDED: Method = {"score": {"criterion": "lora_gradient"}}
-"""The method by its own name, guided by the gradients of the adapters; cut early and once, as by default: more cuts in
-the first tenth were worse."""
+"""The method by its own name, guided by the gradients of the adapters; cut early and once, as by default."""
 
 SWITCHES: Mapping[str, Method] = {
     "no_reconstruction": {"reconstruction": {"enabled": False}},

@@ -4,7 +4,7 @@ While B is zero, all that an adapter learns of the gradient G of its weight is G
 directions that A reads is lost to it. Gradients lie close to few directions, which a random A misses, and which a short
 pass over some text finds.
 
-Legend: B windows in a batch, T tokens; O output channels, I input channels, R rank, C either.
+Legend: O output channels, I input channels, R rank, C either.
 """
 
 import math
@@ -15,10 +15,10 @@ from transformers import PreTrainedModel
 
 from jobs import errors
 from jobs.specs import LoraPruneSpec, TrainSpec
-from worker.engine import adapters, ranks, training, training_loss
+from worker.engine import adapters, ranks, training
 from worker.engine.architectures import Family
 from worker.engine.saving import Saving
-from worker.engine.windows import IGNORED, Windows
+from worker.engine.windows import Windows
 
 TOKENS = 2048
 """Of text in each of the two passes."""
@@ -100,9 +100,5 @@ def _read(model: PreTrainedModel, windows: Windows, spec: TrainSpec) -> None:
     model.zero_grad()
     was_training = model.training
     model.train()
-    size, bfloat16 = training.micro_batch(spec), training.uses_bfloat16(spec)
-    learned = (windows.labels_NT[:, 1:] != IGNORED).sum().to(model.device)
-    for ids_BT, labels_BT in zip(windows.ids_NT.split(size), windows.labels_NT.split(size), strict=True):
-        ids, labels = ids_BT.long().to(model.device), labels_BT.long().to(model.device)
-        training_loss.of(model, ids, labels, learned, bfloat16=bfloat16).backward()
+    training.add_gradients(model, windows.ids_NT, windows.labels_NT, spec)
     model.train(was_training)

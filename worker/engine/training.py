@@ -27,7 +27,7 @@ from worker.engine.orders import Order, Orders, Stopped
 from worker.engine.reporter import Reporter
 from worker.engine.saving import Keeper, Saving
 from worker.engine.teachers import Numbered, Teaching
-from worker.engine.windows import Windows
+from worker.engine.windows import IGNORED, Windows
 
 
 def total_steps(windows: int, spec: TrainSpec) -> int:
@@ -73,6 +73,15 @@ def recompute(model: PreTrainedModel, spec: TrainSpec) -> None:
     those before its first step."""
     if spec.gradient_checkpointing:
         model.activation_checkpointing_enable()
+
+
+def add_gradients(model: PreTrainedModel, ids_BT: Tensor, labels_BT: Tensor, spec: TrainSpec) -> None:
+    """Those of the mean loss over a batch, in micro-batches, as a step has them; the model is bare but for adapters."""
+    ids_BT, labels_BT = ids_BT.long().to(model.device), labels_BT.long().to(model.device)
+    size, bfloat16 = micro_batch(spec), uses_bfloat16(spec)
+    learned = (labels_BT[:, 1:] != IGNORED).sum().clamp_min(1)
+    for ids_bT, labels_bT in zip(ids_BT.split(size), labels_BT.split(size), strict=True):
+        training_loss.of(model, ids_bT, labels_bT, learned, bfloat16=bfloat16).backward()
 
 
 def train(

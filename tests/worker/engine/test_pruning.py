@@ -32,12 +32,17 @@ def test_when_units_are_cut_for_real_changes_nothing_but_rounding(
 def test_that_holds_where_the_first_step_cuts_and_the_adapters_are_aligned_with_what_is_left(
     small_model: Path, tmp_path: Path
 ) -> None:
+    # Of two directions both are well known; of many the last ones hang on rounding.
+    lora = {"dropout": 0.0, "rank": 2}
     at_once, later = (
-        prune(small_model, spec_of(schedule={"warmup_fraction": 0, "cooldown_fraction": 0.95, "cut": cut}), tmp_path)
+        prune(small_model, spec_of(lora=lora, schedule=FIRST | {"cut": cut}), tmp_path)
         for cut in ("every_event", "after_training")
     )
     assert later.plan == at_once.plan
-    assert later.losses == pytest.approx(at_once.losses, rel=2e-3)  # the last directions have little to be known by
+    assert later.losses == pytest.approx(at_once.losses, rel=2e-3)
+
+
+FIRST = {"warmup_fraction": 0, "cooldown_fraction": 0.95}
 
 
 def test_computing_activations_anew_changes_nothing(
