@@ -24,7 +24,7 @@ KEPT = 3
 """The newest so many stay."""
 
 MANIFEST, JOB, WRITING = "manifest.json", "job.json", ".writing"
-FORMAT = 1
+FORMAT = 2
 _NAME = re.compile(r"checkpoint-\d{8,}")
 
 

@@ -12,8 +12,6 @@ from jobs import errors
 from jobs.specs import JobSpec
 from worker.engine.windows import Windows
 
-_ABSENT = object()
-
 
 @dataclass(frozen=True)
 class Identity:
@@ -71,13 +69,16 @@ def _bearing(spec: JobSpec) -> dict[str, Any]:
 
 
 def _changes(old: object, new: object, path: str = "") -> Iterator[str]:
-    """Each field that differs, as `path (old value, now new value)`."""
+    """Each field that differs, as `path (old value, now new value)`.
+
+    One that is new in this version was not there to be chosen: a running job survives an upgrade.
+    """
     if isinstance(old, Mapping) and isinstance(new, Mapping):
-        for key in sorted({*old, *new}):
-            yield from _changes(old.get(key, _ABSENT), new.get(key, _ABSENT), f"{path}.{key}".lstrip("."))
+        for key, noted in sorted(old.items()):
+            yield from _changes(noted, new.get(key), f"{path}.{key}".lstrip("."))
     elif old != new:
         yield f"{path} ({_shown(old)}, now {_shown(new)})"
 
 
 def _shown(value: object) -> str:
-    return "not set" if value is _ABSENT or value is None else str(value)
+    return "not set" if value is None else str(value)

@@ -1,5 +1,6 @@
 """A checkpoint is taken if it is whole and the job's own, else the one before it, or none."""
 
+import copy
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -52,9 +53,22 @@ def test_an_empty_folder_has_none(tmp_path: Path) -> None:
         lambda folder: (folder / MANIFEST).unlink(),
         lambda folder: (folder / MANIFEST).write_text('{"form'),
         lambda folder: (folder / MANIFEST).write_text("[]"),
-        lambda folder: (folder / MANIFEST).write_text('{"format": 1, "files": {}}'),
+        lambda folder: (folder / MANIFEST).write_text('{"format": 2, "files": {}}'),
+        lambda folder: (folder / MANIFEST).write_text(
+            (folder / MANIFEST).read_text().replace('"format": 2', '"format": 1')
+        ),
     ],
-    ids=["cut off", "altered", "gone", "other job.json", "no manifest", "half a manifest", "no object", "no files"],
+    ids=[
+        "cut off",
+        "altered",
+        "gone",
+        "other job.json",
+        "no manifest",
+        "half a manifest",
+        "no object",
+        "no files",
+        "older format",
+    ],
 )
 def test_a_damaged_one_gives_way_to_the_one_before(tmp_path: Path, damage: Callable[[Path], Any]) -> None:
     checkpoints = written(tmp_path, 3)
@@ -138,3 +152,15 @@ def test_what_does_not_bear_on_the_result_may_change(tmp_path: Path) -> None:
     tried_otherwise = job(train={"learning_rate": 0.0005, "micro_batch_size": 2})
     changed = tried_otherwise.model_copy(update={"name": "another", "checkpoint": CheckpointSpec(every_steps=7)})
     identity.of(changed, tmp_path, ()).check(noted)
+
+
+def test_a_field_that_is_younger_than_the_checkpoint_has_not_changed(tmp_path: Path) -> None:
+    model, _ = random_model()
+    model.save_pretrained(tmp_path)
+    now = identity.of(job(), tmp_path, ())
+    noted = copy.deepcopy(now.content)
+    del noted["spec"]["method"]["lora"]["start"]
+    now.check(noted)
+    noted["spec"]["method"]["lora"]["gone_since"] = 3
+    with pytest.raises(errors.CheckpointMismatch, match=r"method\.lora\.gone_since \(3, now not set\)"):
+        now.check(noted)
