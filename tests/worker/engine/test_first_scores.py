@@ -21,7 +21,7 @@ def windows(count: int) -> Windows:
     return Windows(ids_NT, labels_NT)
 
 
-def test_batches_count_as_steps_and_leave_no_trace() -> None:
+def test_batches_count_alike_and_leave_no_trace() -> None:
     model, shape = random_model()
     fam, plan = family(shape), Plan.dense(shape)
     adapters.attach(model, fam, LoraSpec(dropout=0.0), seed=0)
@@ -35,12 +35,30 @@ def test_batches_count_as_steps_and_leave_no_trace() -> None:
     assert all(parameter.grad is None for parameter in model.parameters())
     for name, tensor in model.state_dict().items():
         assert torch.equal(tensor, before[name]), name
-    for whole in (slice(0, 4), slice(4, 8), slice(8, 10)):  # in which micro-batches a batch comes does not matter
+    # In which micro-batches a batch comes does not matter.
+    for number, whole in enumerate((slice(0, 4), slice(4, 8), slice(8, 10)), start=1):
         model(input_ids=text.ids_NT[whole], labels=text.labels_NT[whole]).loss.backward()
-        expected.add(scorer.take(plan))
-    for kind in Kind:
-        for score_U, expected_U in zip(found.value()[kind], expected.value()[kind], strict=True):
-            _assert_alike(score_U, expected_U)
+        expected.add(scorer.take(plan), share=1 / number)
+    _assert_same(found, expected)
+    scorer.close()
+
+
+def test_what_cancels_out_in_a_batch_is_read_one_by_one() -> None:
+    model, shape = random_model()
+    fam, plan = family(shape), Plan.dense(shape)
+    adapters.attach(model, fam, LoraSpec(dropout=0.0), seed=0)
+    text = windows(3)
+    found, expected = RunningAverage(0.9), RunningAverage(0.9)
+
+    scorer = scores.start(model, fam, shape, ScoreSpec(criterion="lora_gradient"), seed=0)
+    first_scores.add(found, model.train(), scorer, plan, text, SPEC)
+
+    for number in (1, 2, 3):
+        alone = slice(number - 1, number)
+        model(input_ids=text.ids_NT[alone], labels=text.labels_NT[alone]).loss.backward()
+        expected.add(scorer.take(plan), share=1 / number)
+        model.zero_grad()
+    _assert_same(found, expected)
     scorer.close()
 
 
@@ -51,6 +69,12 @@ def test_no_windows_leave_the_first_event_to_the_steps_before_it() -> None:
     scorer = scores.start(model, family(shape), shape, ScoreSpec(), seed=0)
     first_scores.add(average, model.train(), scorer, Plan.dense(shape), windows(10).first(0), SPEC)
     assert average.value() == {}
+
+
+def _assert_same(found: RunningAverage, expected: RunningAverage) -> None:
+    for kind in Kind:
+        for score_U, expected_U in zip(found.value()[kind], expected.value()[kind], strict=True):
+            _assert_alike(score_U, expected_U)
 
 
 def _assert_alike(score_U: Tensor, expected_U: Tensor) -> None:

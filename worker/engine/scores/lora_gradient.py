@@ -30,6 +30,7 @@ class LoraGradient(Scorer):
     """
 
     per_parameter = True
+    one_by_one = True
 
     def __init__(self, model: nn.Module, family: Family, shape: ModelShape, *, norm: Norm) -> None:
         self._model = model

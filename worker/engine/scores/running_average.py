@@ -1,4 +1,4 @@
-"""Scores averaged over the steps."""
+"""Scores averaged over the steps, and over what was read before them."""
 
 from collections.abc import Mapping
 
@@ -14,23 +14,27 @@ class RunningAverage:
     """Exponential average of scores with bias correction, so that the first steps are not pulled to zero."""
 
     def __init__(self, decay: float) -> None:
-        self._decay = decay
-        self._steps = 0
+        self._share = 1 - decay
+        self._weight = 0.0
         self._sums: dict[Kind, list[Tensor]] = {}
 
-    def add(self, scores: Scores) -> None:
-        """Take in the scores of one step."""
-        self._steps += 1
+    def add(self, scores: Scores, share: float | None = None) -> None:
+        """Take in the scores of one step.
+
+        Args:
+            share: their part of the average afterwards, if not what the decay says; 1/n for the n-th makes it a mean.
+        """
+        share = self._share if share is None else share
+        self._weight += share * (1 - self._weight)
         for kind, layers in scores.items():
             sums = self._sums.setdefault(kind, [torch.zeros_like(score_U) for score_U in layers])
             for total_U, score_U in zip(sums, layers, strict=True):
-                total_U.mul_(self._decay).add_(score_U, alpha=1 - self._decay)
+                total_U.mul_(1 - share).add_(score_U, alpha=share)
 
     def value(self) -> Scores:
         """The average, float32, on the CPU, the same in all processes."""
-        correction = 1 - self._decay**self._steps
         ranks.as_first([total_U for sums in self._sums.values() for total_U in sums])
-        return {kind: [(total_U / correction).cpu() for total_U in sums] for kind, sums in self._sums.items()}
+        return {kind: [(total_U / self._weight).cpu() for total_U in sums] for kind, sums in self._sums.items()}
 
     def keep(self, before: Plan, after: Plan) -> None:
         """Forget the layers and units that `after` has no longer."""
@@ -39,11 +43,11 @@ class RunningAverage:
     def state(self) -> dict[str, Tensor]:
         """All there is to remember, for a checkpoint."""
         sums = {f"{kind}.{place}": total_U for kind, sums in self._sums.items() for place, total_U in enumerate(sums)}
-        return {"steps": torch.tensor(self._steps), **sums}
+        return {"weight": torch.tensor(self._weight, dtype=torch.float64), **sums}
 
     def restore(self, state: Mapping[str, Tensor], device: torch.device) -> None:
         """Go on from what `state` gave."""
-        self._steps = int(state["steps"])
+        self._weight = float(state["weight"])
         self._sums = {}
         for kind in Kind:
             places = sum(name.startswith(f"{kind}.") for name in state)

@@ -16,6 +16,8 @@ class Scorer(Protocol):
     per_parameter: ClassVar[bool]
     """How units of different layers and kinds are held against each other: by their scores divided by what they cost
     (sums over what is removed, in one unit of measure), or else by their scores as they are (which may be negative)."""
+    one_by_one: ClassVar[bool] = False
+    """Whether a sequence by itself tells more than one of a batch, in whose gradient their differences cancel out."""
 
     def take(self, plan: Plan) -> Scores:
         """What the model as it is now, cut to `plan`, earned since the last call.

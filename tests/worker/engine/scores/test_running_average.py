@@ -1,5 +1,7 @@
 """The average over steps: unbiased from the first, true to the plan, the same after a checkpoint."""
 
+import math
+
 import torch
 
 from jobs import widths
@@ -18,6 +20,15 @@ def test_the_running_average_is_unbiased_from_the_first_step() -> None:
     torch.testing.assert_close(average.value()[Kind.KV_GROUP], [first, second])
     average.add({Kind.KV_GROUP: [second, second]})
     torch.testing.assert_close(average.value()[Kind.KV_GROUP], [(0.9 * first + second) / 1.9, second])
+
+
+def test_shares_of_one_nth_are_a_mean_that_fades_with_the_steps_after_it() -> None:
+    average, ones = RunningAverage(0.9), torch.ones(2)
+    for number in (1, 2, 3):
+        average.add({Kind.KV_GROUP: [number * ones]}, share=1 / number)
+    torch.testing.assert_close(average.value()[Kind.KV_GROUP], [2 * ones])
+    average.add({Kind.KV_GROUP: [5 * ones]})
+    torch.testing.assert_close(average.value()[Kind.KV_GROUP], [(0.9 * 2 + 0.1 * 5) * ones])
 
 
 def test_the_running_average_forgets_what_is_gone() -> None:
@@ -47,4 +58,5 @@ def test_a_restored_average_goes_on_as_if_nothing_had_been() -> None:
     for kind in Kind:
         for found_U, expected_U in zip(second.value()[kind], whole.value()[kind], strict=True):
             assert torch.equal(found_U, expected_U)
-    assert first.state()["steps"] == 2, "what was restored from is not what goes on"
+    weight = float(first.state()["weight"])
+    assert math.isclose(weight, 1 - 0.9**2), "what was restored from is not what goes on"
