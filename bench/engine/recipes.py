@@ -8,7 +8,7 @@ from bench.engine.material import Material
 
 Recipe = dict[str, Any]
 
-STEPS, BATCH, MICRO_BATCH, TOKENS = 100, 4, 2, 256
+STEPS, BATCH, MICRO_BATCH, TOKENS = 100, 4, 1, 256
 SCHEDULE = {"steps": STEPS, "batch_size": BATCH, "micro_batch_size": MICRO_BATCH, "sequence_length": TOKENS}
 TRAIN = {"learning_rate": 1e-3, "learning_rate_schedule": "linear", **SCHEDULE}
 """Products are in bfloat16 where the processor has matrix tiles for it (AMX), else in float32: that is then quicker."""

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
+from torch import nn
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -158,6 +159,17 @@ def load(folder: Path, name: str, dtype: torch.dtype, device: torch.device | Non
             hint="Copy the model again, or correct its config.json.",
         )
     return model.eval()
+
+
+def let_go_of_files(model: nn.Module) -> None:
+    """Have a model in main memory hold its weights itself, one after the other, where it mapped its files.
+
+    For one that is to be cut: as long as a single tensor is a view of a mapped file all of the file stays resident,
+    whatever has been cut away.
+    """
+    for tensor in (*model.parameters(), *model.buffers()):
+        if tensor.device.type == "cpu":
+            tensor.data = tensor.data.clone()
 
 
 def open_folder(

@@ -181,6 +181,7 @@ def _dense(job: Job) -> PreTrainedModel:
     else:  # an accelerator that is to hold it in 4 bits need not hold it in 16
         model = job.base.load(job.dtype, torch.device("cpu"))
         quantised.quantise(model, family(job.base.shape), precision, device)
+    base_models.let_go_of_files(model)
     evaluation.perplexity(model, job.held_out, BASELINE_WINDOWS)
     return model
 

@@ -1,5 +1,6 @@
 """Models whose small files look sound, and are refused by name once they are opened."""
 
+import gc
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -25,6 +26,20 @@ def test_a_model_is_loaded_whole(tmp_path: Path) -> None:
     loaded = base_models.open_folder(written(tmp_path / "model")).load(torch.float32)
     expected = random_model()[0].state_dict()
     assert all(torch.equal(expected[name], tensor.cpu()) for name, tensor in loaded.state_dict().items())
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").is_file(), reason="this system does not list what is mapped")
+def test_a_model_can_let_go_of_its_files(tmp_path: Path) -> None:
+    loaded = base_models.load(written(tmp_path / "model"), "it", torch.float32, torch.device("cpu"))
+    before = {name: tensor.clone() for name, tensor in loaded.state_dict().items()}
+    assert str(tmp_path) in Path("/proc/self/maps").read_text(), "else there is nothing to let go"
+
+    base_models.let_go_of_files(loaded)
+
+    gc.collect()
+    assert str(tmp_path) not in Path("/proc/self/maps").read_text()
+    assert all(torch.equal(before[name], tensor) for name, tensor in loaded.state_dict().items())
+    assert loaded.get_input_embeddings().weight is loaded.get_output_embeddings().weight, "what was tied stays tied"
 
 
 @pytest.mark.parametrize(
