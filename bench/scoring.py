@@ -35,8 +35,9 @@ MEMORY_BAR = 0.1  # of the matrix
 
 
 def measure(folder: Path) -> Iterator[Figure]:
-    yield Figure("scoring_share_mask_fisher", 100 * share("mask_fisher"), "% of a step", SHARE_BAR)
-    yield Figure("scoring_share_lora_gradient", 100 * share("lora_gradient"), "% of a step", SHARE_BAR)
+    criteria: tuple[Criterion, ...] = ("mask_fisher", "lora_fisher", "lora_gradient")
+    for criterion in criteria:
+        yield Figure(f"scoring_share_{criterion}", 100 * share(criterion), "% of a step", SHARE_BAR)
     chunk = entries.rows_at_once(COLUMNS, torch.device("cpu"))
     small, large = (peak(rows, chunk) for rows in (ROWS // 4, ROWS))
     whole = peak(ROWS, ROWS)

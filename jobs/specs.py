@@ -97,7 +97,15 @@ class ScheduleSpec(Spec):
 
 
 Criterion = Literal[
-    "mask_fisher", "mask_gradient", "lora_gradient", "taylor", "activation", "fluctuation", "magnitude", "random"
+    "mask_fisher",
+    "mask_gradient",
+    "lora_fisher",
+    "lora_gradient",
+    "taylor",
+    "activation",
+    "fluctuation",
+    "magnitude",
+    "random",
 ]
 SUMS_OF_ENTRIES = ("lora_gradient", "taylor", "magnitude")
 """The criteria that sum over the entries of matrices."""
@@ -110,6 +118,7 @@ class ScoreSpec(Spec):
         "mask_fisher",
         description="mask_fisher: the exact gradient of each unit's mask, squared per sequence and summed. "
         "mask_gradient: the same gradient, summed over all sequences, then |x|. "
+        "lora_fisher: the same as mask_fisher, as far as the gradients of the LoRA factors tell it. "
         "lora_gradient: |gradient x weight| of every entry, the gradient estimated from those of the LoRA factors, as "
         "published. "
         "taylor: |gradient x weight| of every entry with the true gradient, per sequence; slow. "

@@ -23,8 +23,10 @@ BEST: Method = {}
 """The defaults."""
 STRICT: Method = {"lora": {"rank": 8, "alpha": 16, "dropout": 0.05, "start": "random"}, "train": {"b_factor_rate": 1}}
 """The adapters and their optimizer as every peer in the table had them."""
-GUIDED: Method = {"score": {"criterion": "lora_gradient"}}
+GUIDED: Method = {"score": {"criterion": "lora_fisher"}}
 """The method by its own name, guided by the gradients of the adapters; cut early and once, as by default."""
+AS_PUBLISHED: Method = {"score": {"criterion": "lora_gradient"}}
+"""The same, by the sum over single entries that the paper has."""
 
 SWITCHES: Mapping[str, Method] = {
     "no_reconstruction": {"reconstruction": {"enabled": False}},
@@ -42,7 +44,8 @@ SWITCHES: Mapping[str, Method] = {
     "layers_by_influence": {"budget": {"allocation": "adaptive"}},
     "six_layers_gone": {"layers_to_remove": 6},
     "distilled": {"distillation": {"mode": "cached"}},
-    "lora_scores_in_two_cuts": {**GUIDED, "schedule": {"cooldown_fraction": 0.9, "prune_every_steps": 5}},
+    "lora_scores_as_published": AS_PUBLISHED,
+    "lora_scores_in_two_cuts": {**AS_PUBLISHED, "schedule": {"cooldown_fraction": 0.9, "prune_every_steps": 5}},
 }
 """The best combination with one part changed."""
 

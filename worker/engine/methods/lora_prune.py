@@ -2,11 +2,11 @@
 
 Source: LoRAPrune, Zhang et al. 2024, arXiv:2305.18403. Where we differ: units are KV groups, so grouped queries hold;
 unless asked otherwise every layer keeps the same widths and none is exempt, so that the result is a stock configuration
-without padding; units are cut away while
-training goes on, not masked, so that steps get faster; the target is met exactly at the last event, counted in
-parameters; unless asked otherwise units are scored by the exact gradients of their masks (`scores.mask_gradient`), not
-by the paper's proxy, which here leaves out its quadratic term (`scores.lora_gradient`); each cut is compensated by
-least squares.
+without padding; units are cut away while training goes on, not masked, so that steps get faster; the target is met
+exactly at the last event, counted in parameters; unless asked otherwise units are scored by the exact gradients of
+their masks (`scores.mask_gradient`), not by the paper's proxy, which here leaves out its quadratic term
+(`scores.lora_gradient`) and can be asked what the exact ones are asked (`scores.lora_fisher`); each cut is compensated
+by least squares.
 """
 
 from functools import partial

@@ -10,6 +10,7 @@ from worker.engine.architectures import Family
 from worker.engine.scores.activation import Activation
 from worker.engine.scores.chance import Chance
 from worker.engine.scores.fluctuation import Fluctuation
+from worker.engine.scores.lora_fisher import LoraFisher
 from worker.engine.scores.lora_gradient import LoraGradient
 from worker.engine.scores.magnitude import Magnitude
 from worker.engine.scores.mask_gradient import MaskGradient
@@ -24,6 +25,8 @@ def start(model: nn.Module, family: Family, shape: ModelShape, spec: ScoreSpec, 
             return MaskGradient(model, family, shape, order="fisher")
         case "mask_gradient":
             return MaskGradient(model, family, shape, order="first")
+        case "lora_fisher":
+            return LoraFisher(model, family, shape)
         case "lora_gradient":
             return LoraGradient(model, family, shape, norm=spec.norm)
         case "taylor":

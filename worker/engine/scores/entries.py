@@ -13,8 +13,8 @@ from jobs.shapes import ModelShape
 from worker.engine.adapters import Adapted
 from worker.engine.architectures import Member
 
-Norm = Literal["l1", "l2"]
-"""What is summed: |x|, or x²."""
+Norm = Literal["l1", "l2", "sum"]
+"""What is summed: |x|, x², or x itself."""
 
 CHUNK = {"cpu": 2**18, "cuda": 2**24}
 """Entries worked on at once: on a CPU what stays in its cache, elsewhere what fills the device."""
@@ -79,6 +79,10 @@ def by_part(channel_C: Tensor, member: Member, shape: ModelShape) -> list[Tensor
 
 
 def _sums(entries_oI: Tensor, along: int, norm: Norm) -> Tensor:
-    if norm == "l1":
-        return torch.linalg.vector_norm(entries_oI, ord=1, dim=along)
-    return torch.linalg.vector_norm(entries_oI, dim=along).square()
+    match norm:
+        case "l1":
+            return torch.linalg.vector_norm(entries_oI, ord=1, dim=along)
+        case "l2":
+            return torch.linalg.vector_norm(entries_oI, dim=along).square()
+        case "sum":
+            return entries_oI.sum(dim=along)

@@ -81,7 +81,7 @@ def unit_scores(adapted: Adapted, gradients: Factors, member: Member, shape: Mod
 def channel_scores(
     adapted: Adapted, gradients: Factors, axis: Literal[0, 1], *, norm: Norm, chunk: int | None = None
 ) -> Tensor:
-    """First-order importance of each channel on `axis`: Σ |Ĝ ∘ (W + s·BA)| over its entries (or squares, `l2`).
+    """First-order importance of each channel on `axis`: Σ |Ĝ ∘ (W + s·BA)| over its entries (or what `norm` says).
 
     Ĝ = ∇B·A + B·∇A stands for the gradient of the effective weight. The paper's third term, ∇B·∇A, is left out: it
     grows with the square of the gradient, so that its weight would depend on loss scaling and clipping.
