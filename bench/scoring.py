@@ -14,8 +14,9 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from bench.figure import Figure
 from bench.memory import MB, resident, resident_peak
+from jobs.criteria import Criterion, ScoreSpec
 from jobs.shapes import read
-from jobs.specs import Criterion, LoraSpec, ScoreSpec, TrainSpec
+from jobs.specs import LoraSpec, TrainSpec
 from worker.engine import adapters, scores, training_loss
 from worker.engine.adapters import Adapted, Factors
 from worker.engine.architectures import family

@@ -7,9 +7,10 @@ import torch
 from transformers import AutoConfig, PreTrainedModel
 
 from jobs import shapes, widths
+from jobs.criteria import ScoreSpec
 from jobs.families import FAMILIES
 from jobs.shapes import ModelShape
-from jobs.specs import LoraSpec, ScoreSpec
+from jobs.specs import LoraSpec
 from jobs.widths import Widths
 from tests.models import random_model
 from tests.worker.engine.test_surgery import probe

@@ -3,7 +3,8 @@
 import torch
 from torch import Tensor
 
-from jobs.specs import LoraSpec, ScoreSpec, TrainSpec
+from jobs.criteria import ScoreSpec
+from jobs.specs import LoraSpec, TrainSpec
 from tests.models import random_model
 from worker.engine import adapters, first_scores, scores
 from worker.engine.architectures import Kind, family

@@ -4,8 +4,8 @@ from typing import assert_never
 
 from torch import nn
 
+from jobs.criteria import ScoreSpec
 from jobs.shapes import ModelShape
-from jobs.specs import ScoreSpec
 from worker.engine.architectures import Family
 from worker.engine.scores.activation import Activation
 from worker.engine.scores.chance import Chance

@@ -8,7 +8,7 @@ import torch
 from torch import distributed
 from torch.nn.parallel import DistributedDataParallel
 
-from jobs.specs import Criterion
+from jobs.criteria import Criterion
 from jobs.widths import Widths
 from tests.worker.engine.scores.steps import adapted_model, sequences, start
 from worker.engine import plan

@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from jobs.criteria import Criterion, ScoreSpec
 from jobs.shapes import ModelShape
-from jobs.specs import Criterion, LoraSpec, ScoreSpec
+from jobs.specs import LoraSpec
 from tests.models import random_model
 from worker.engine import adapters, scores
 from worker.engine.architectures import family

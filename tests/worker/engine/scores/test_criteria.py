@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from jobs.specs import Criterion
+from jobs.criteria import Criterion
 from jobs.widths import Widths
 from tests.worker.engine.scores.steps import (
     SEQUENCES,

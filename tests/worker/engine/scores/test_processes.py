@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import multiprocessing
 
-from jobs.specs import Criterion
+from jobs.criteria import Criterion
 from tests.worker.engine.scores import ranks
 from tests.worker.engine.scores.ranks import Result
 from tests.worker.engine.scores.steps import adapted_model, assert_close, backward, every_criterion, sequences, start

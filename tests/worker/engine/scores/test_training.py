@@ -5,7 +5,8 @@ from typing import Any
 
 from transformers import TrainerCallback
 
-from jobs.specs import Criterion, LoraSpec, TrainSpec
+from jobs.criteria import Criterion
+from jobs.specs import LoraSpec, TrainSpec
 from tests.models import random_model
 from tests.worker.engine.scores.steps import assert_close, every_criterion, sequences, start
 from worker.engine import adapters, training
