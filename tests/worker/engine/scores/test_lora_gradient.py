@@ -38,9 +38,9 @@ def reference(weight_OI: Tensor, adapted: Adapted, gradients: Factors, axis: int
 def test_chunked_scores_equal_the_full_matrices_in_float64(axis: int, norm: Norm, chunk: int) -> None:
     weight_OI, adapted, gradients = random_matrix()
     found = channel_scores(adapted, gradients, axis, norm=norm, chunk=chunk)  # type: ignore[arg-type]
-    torch.testing.assert_close(
-        found.double(), reference(weight_OI, adapted, gradients, axis, norm), rtol=1e-5, atol=1e-4
-    )
+    cancelled = 1e-4 if norm == "sum" else 0  # what is left of terms of opposite signs is as inexact as they are
+    expected = reference(weight_OI, adapted, gradients, axis, norm)
+    torch.testing.assert_close(found.double(), expected, rtol=1e-5, atol=cancelled)
 
 
 def test_a_hand_computed_score() -> None:
