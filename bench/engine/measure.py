@@ -7,7 +7,7 @@ from pathlib import Path
 
 from bench.engine import material
 from bench.engine.material import Material
-from bench.engine.recipes import BEST, GUIDED, SHORT, STRICT, SWITCHES, Method, recipe
+from bench.engine.recipes import BEST, BY_LAYER, GUIDED, GUIDED_BY_LAYER, SHORT, STRICT, SWITCHES, Method, recipe
 from bench.engine.rows import Row, run
 from bench.figure import Figure
 from bench.memory import GB
@@ -72,6 +72,11 @@ def _everything(given: Material, results: Path) -> Iterator[Figure]:
         if (seed, model, kept) != (SEEDS[0], "twin", "50.6"):  # which is the best's own row
             row = run(f"{model}_{kept}_{seed}", recipe(given, models[model], kept, BEST, seed=seed), results)
             yield _perplexity(f"{model}_seed_{seed}", kept, row)
+    for kept in PERPLEXITY_BARS:
+        row = run(f"by_layer_{kept}", recipe(given, given.twin, kept, BY_LAYER), results)
+        yield _perplexity("by_layer", kept, row)
+    guided = run("lora_prune_by_layer", recipe(given, given.twin, "50.6", GUIDED_BY_LAYER), results)
+    yield _perplexity("lora_prune_by_layer", "50.6", guided)
     dense = run("dense_finetuned", recipe(given, given.twin, "80", BEST, finetuned_reference=True), results)
     found = dense.summary["dense_finetuned"]["perplexity"]
     print(f"Dense after the same fine-tuning: {found:.2f}; untouched: {dense.summary['dense']['perplexity']:.2f}")

@@ -28,6 +28,10 @@ GUIDED: Method = {"score": {"criterion": "lora_fisher"}}
 AS_PUBLISHED: Method = {"score": {"criterion": "lora_gradient"}}
 """The same, by the sum over single entries that the paper has."""
 
+BY_LAYER: Method = {"budget": {"allocation": "adaptive"}}
+"""The defaults, but each layer as wide as what it does to the stream asks for; no stock class has such layers."""
+GUIDED_BY_LAYER: Method = {**GUIDED, **BY_LAYER}
+
 SWITCHES: Mapping[str, Method] = {
     "no_reconstruction": {"reconstruction": {"enabled": False}},
     "each_layer_for_itself": {"reconstruction": {"aim": "layer"}},
@@ -41,7 +45,6 @@ SWITCHES: Mapping[str, Method] = {
     "learning_norms": {"lora": {"norms": True}},
     "heads_in_proportion": {"budget": {"heads_share": 1}},
     "layers_by_score": {"budget": {"allocation": "global"}},
-    "layers_by_influence": {"budget": {"allocation": "adaptive"}},
     "six_layers_gone": {"layers_to_remove": 6},
     "distilled": {"distillation": {"mode": "cached"}},
     "lora_scores_as_published": AS_PUBLISHED,

@@ -29,7 +29,8 @@ def test_the_twin_answers_as_the_grouped_model(tmp_path: Path) -> None:
 @pytest.mark.parametrize("kept", recipes.REMOVED)
 def test_every_recipe_is_a_job(kept: str) -> None:
     given = Material(Path("grouped"), Path("twin"), Path("train"), Path("test"))
-    methods = [recipes.BEST, recipes.STRICT, recipes.GUIDED, recipes.SHORT, *recipes.SWITCHES.values()]
+    by_layer = [recipes.BY_LAYER, recipes.GUIDED_BY_LAYER]
+    methods = [recipes.BEST, recipes.STRICT, recipes.GUIDED, *by_layer, recipes.SHORT, *recipes.SWITCHES.values()]
     specs = [JobSpec.model_validate(recipes.recipe(given, given.twin, kept, method)) for method in methods]
     assert len({spec.model_dump_json() for spec in specs}) == len(methods), "two switches are the same job"
 
