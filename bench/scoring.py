@@ -36,7 +36,7 @@ MEMORY_BAR = 0.1  # of the matrix
 
 
 def measure(folder: Path) -> Iterator[Figure]:
-    criteria: tuple[Criterion, ...] = ("mask_fisher", "lora_fisher", "lora_gradient")
+    criteria: tuple[Criterion, ...] = ("token_fisher", "lora_fisher", "lora_gradient")
     for criterion in criteria:
         yield Figure(f"scoring_share_{criterion}", 100 * share(criterion), "% of a step", SHARE_BAR)
     chunk = entries.rows_at_once(COLUMNS, torch.device("cpu"))

@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 from jobs.sources import Spec
 
 Criterion = Literal[
+    "token_fisher",
     "mask_fisher",
     "mask_gradient",
     "lora_fisher",
@@ -25,8 +26,9 @@ class ScoreSpec(Spec):
     """How the importance of a unit is measured while the adapters train."""
 
     criterion: Criterion = Field(
-        "mask_fisher",
-        description="mask_fisher: the exact gradient of each unit's mask, squared per sequence and summed. "
+        "token_fisher",
+        description="token_fisher: the exact gradient of each unit's mask at each token, squared and summed. "
+        "mask_fisher: the same gradient, summed over a sequence before it is squared. "
         "mask_gradient: the same gradient, summed over all sequences, then |x|. "
         "lora_fisher: the same as mask_fisher, as far as the gradients of the LoRA factors tell it. "
         "lora_gradient: |gradient x weight| of every entry, the gradient estimated from those of the LoRA factors, as "

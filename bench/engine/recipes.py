@@ -47,6 +47,7 @@ SWITCHES: Mapping[str, Method] = {
     "layers_by_score": {"budget": {"allocation": "global"}},
     "six_layers_gone": {"layers_to_remove": 6},
     "distilled": {"distillation": {"mode": "cached"}},
+    "scores_by_sequence": {"score": {"criterion": "mask_fisher"}},
     "lora_scores_as_published": AS_PUBLISHED,
     "lora_scores_in_two_cuts": {**AS_PUBLISHED, "schedule": {"cooldown_fraction": 0.9, "prune_every_steps": 5}},
 }

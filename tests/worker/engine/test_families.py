@@ -86,7 +86,7 @@ def written(model: PreTrainedModel, ids_BT: torch.Tensor, *, use_cache: bool) ->
 
 @each_family
 @pytest.mark.parametrize(
-    "criterion", ["mask_fisher", "lora_fisher", "lora_gradient", "taylor", "activation", "fluctuation"]
+    "criterion", ["token_fisher", "mask_fisher", "lora_fisher", "lora_gradient", "taylor", "activation", "fluctuation"]
 )
 def test_every_unit_gets_its_score(name: str, criterion: str) -> None:
     model, shape = adapted(name, layers=2)

@@ -13,18 +13,18 @@ from worker.engine.scores.fluctuation import Fluctuation
 from worker.engine.scores.lora_fisher import LoraFisher
 from worker.engine.scores.lora_gradient import LoraGradient
 from worker.engine.scores.magnitude import Magnitude
-from worker.engine.scores.mask_gradient import MaskGradient
+from worker.engine.scores.mask_gradient import MaskGradient, Order
 from worker.engine.scores.scorer import Scorer
 from worker.engine.scores.taylor import Taylor
+
+MASK_ORDERS: dict[str, Order] = {"token_fisher": "token", "mask_fisher": "fisher", "mask_gradient": "first"}
 
 
 def start(model: nn.Module, family: Family, shape: ModelShape, spec: ScoreSpec, *, seed: int) -> Scorer:
     """Begin to score a bare `...ForCausalLM` with adapters; `shape` is the untouched model's."""
     match spec.criterion:
-        case "mask_fisher":
-            return MaskGradient(model, family, shape, order="fisher")
-        case "mask_gradient":
-            return MaskGradient(model, family, shape, order="first")
+        case "token_fisher" | "mask_fisher" | "mask_gradient":
+            return MaskGradient(model, family, shape, order=MASK_ORDERS[spec.criterion])
         case "lora_fisher":
             return LoraFisher(model, family, shape)
         case "lora_gradient":
