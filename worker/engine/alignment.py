@@ -81,7 +81,9 @@ def directions(gradient_CR: Tensor) -> Tensor:
         )
     if not bool(gradient_CR.any()):
         return gradient_CR[:, :0]
-    return torch.linalg.qr(gradient_CR.float()).Q
+    q_CR, r_RR = torch.linalg.qr(gradient_CR.float())
+    # Of its signs the one choice that silent channels, which are zero here or not there at all, have no say in.
+    return q_CR * torch.where(r_RR.diagonal() < 0, -1.0, 1.0)
 
 
 @torch.no_grad()
