@@ -115,7 +115,7 @@ def estimate(
         activations=activations,
         logits=logits,
         holes=0 if accelerator else round(HOLES * (activations + logits)),
-        teacher=_teacher(shape, tokens, held) if method.distillation.mode == "online" else 0,
+        teacher=_teacher(shape, held) if method.distillation.mode == "online" else 0,
         reconstruction=_reconstruction(shape, method, held) if method.reconstruction.enabled else 0,
         verification=max(8 * (outside + shape.block_parameters // shape.layers), 0 if accelerator else 4 * kept),
         conversion=BYTES_PER_TRACED_WEIGHT * kept if "onnx" in spec.output.formats and not accelerator else 0,
@@ -157,9 +157,9 @@ def _activations(shape: ModelShape, method: LoraPruneSpec, tokens: int, *, held:
     return shape.layers * one_block
 
 
-def _teacher(shape: ModelShape, tokens: int, held: int) -> int:
-    """The dense model in its own dtype, and what it says of the words."""
-    return shape.parameters * held + tokens * shape.vocab * held
+def _teacher(shape: ModelShape, held: int) -> int:
+    """The dense model in its own dtype, and what it says of the words: as many at once as of the model in training."""
+    return shape.parameters * held + LOSS_TOKENS * shape.vocab * BYTES_PER_LOGIT
 
 
 def _casts(shape: ModelShape, train: TrainSpec, held: int, flowing: int) -> int:

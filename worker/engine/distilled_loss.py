@@ -39,6 +39,10 @@ class Best:
     log_probs_TK: Tensor
     tokens_TK: Tensor
 
+    def at(self, place_t: Tensor) -> "Best":
+        """The same about some of the tokens."""
+        return Best(self.log_probs_TK[place_t], self.tokens_TK[place_t])
+
 
 Belief = Whole | Best
 

@@ -1,12 +1,13 @@
 """What the dense model believes about the training text: asked for while training, or noted before the first cut.
 
-Legend: N windows, B sequences, T tokens, V vocabulary, K tokens that a belief names.
+Legend: N windows, B sequences, T tokens, D hidden channels, V vocabulary, K tokens that a belief names; t, some of T.
 """
 
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -14,15 +15,24 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from transformers import PreTrainedModel
 
+from worker.engine import language_head
 from worker.engine.distilled_loss import Belief, Best, Mix, Whole
+from worker.engine.language_head import Head
 from worker.engine.windows import Windows
 
 BATCH_TOKENS = 2048
-"""Tokens per forward pass of the teacher; their logits are in memory at once."""
+"""Tokens per forward pass of a teacher that notes its beliefs; their logits are in memory at once."""
 
 
-Ask = Callable[[Tensor, Tensor | None], Sequence[Belief]]
-"""Beliefs about sequences (B, T), numbered (B,) as in the training text: one each, of T − 1 rows or more."""
+class Said(Protocol):
+    """What a teacher has to say about one sequence."""
+
+    def at(self, place_t: Tensor) -> Belief:
+        """What it believes about the tokens that follow on these places."""
+
+
+Ask = Callable[[Tensor, Tensor | None], Sequence[Said]]
+"""What is said about sequences (B, T), numbered (B,) as in the training text: one each."""
 
 
 @dataclass(frozen=True)
@@ -46,17 +56,33 @@ class Numbered(Dataset[dict[str, Tensor]]):
         return self._windows[index] | {"number": torch.tensor(index)}
 
 
+@dataclass(frozen=True)
+class Heard:
+    """What a teacher's decoder answered to one sequence; logits are made of it as they are asked for."""
+
+    hidden_TD: Tensor
+    head: Head
+
+    @torch.no_grad()
+    def at(self, place_t: Tensor) -> Whole:
+        """In the teacher's own dtype."""
+        with torch.autocast(self.hidden_TD.device.type, enabled=False):
+            return Whole(self.head(self.hidden_TD[place_t]))
+
+
 class OnlineTeacher:
     """The dense model itself, frozen, in its own dtype."""
 
     def __init__(self, model: PreTrainedModel) -> None:
-        self._model = model.eval()
+        self._decoder = model.eval().get_decoder()
+        self._head = language_head.of(model)
 
     @torch.no_grad()
-    def __call__(self, ids_BT: Tensor, numbers_B: Tensor | None) -> Sequence[Whole]:
+    def __call__(self, ids_BT: Tensor, numbers_B: Tensor | None) -> Sequence[Heard]:
         """Answers for these very tokens."""
         with torch.autocast(ids_BT.device.type, enabled=False):
-            return [Whole(logits_TV) for logits_TV in _logits(self._model, ids_BT)]
+            hidden_BTD = self._decoder(input_ids=ids_BT, use_cache=False).last_hidden_state
+        return [Heard(hidden_TD, self._head) for hidden_TD in hidden_BTD]
 
 
 class CachedTeacher:

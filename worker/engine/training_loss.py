@@ -8,22 +8,17 @@ forward pass, `TOKENS` at a time, where the logits are at hand; what is not lear
 Legend: B sequences, T tokens, D hidden channels, V vocabulary; t, some of T.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
-from transformers.modeling_outputs import BaseModelOutputWithPastAndCrossAttentions
 
 from jobs.memory import LOSS_TOKENS as TOKENS
-from worker.engine import distilled_loss
-from worker.engine.blockwise import forwarding
-from worker.engine.distilled_loss import Belief, Best, Whole
-from worker.engine.teachers import Teaching
-
-Head = Callable[[Tensor], Tensor]
-"""What makes (t, V) logits of (t, D) hidden states."""
+from worker.engine import distilled_loss, language_head
+from worker.engine.language_head import Head
+from worker.engine.teachers import Said, Teaching
 
 
 def of(
@@ -50,7 +45,9 @@ def of(
     """
     with torch.autocast(ids_BT.device.type, torch.bfloat16, enabled=bfloat16):
         hidden_BTD = model.get_decoder()(input_ids=ids_BT, use_cache=False).last_hidden_state
-        return behind(_head(model), hidden_BTD, ids_BT, labels_BT, items, teaching=teaching, numbers_B=numbers_B)
+        return behind(
+            language_head.of(model), hidden_BTD, ids_BT, labels_BT, items, teaching=teaching, numbers_B=numbers_B
+        )
 
 
 def behind(
@@ -81,12 +78,16 @@ class _Loss(torch.autograd.Function):
     ) -> Tensor:
         gradient_BTD = torch.zeros_like(hidden_BTD)
         total = hidden_BTD.new_zeros((), dtype=torch.promote_types(hidden_BTD.dtype, torch.float32))
-        for row, belief in enumerate(_beliefs(teaching, ids_BT, numbers_B)):
+        for row, said in enumerate(_said(teaching, ids_BT, numbers_B)):
             for place_t, labels_t in _pieces(labels_BT[row]):
                 with torch.enable_grad():
                     leaf_tD = hidden_BTD[row, place_t].detach().requires_grad_()
                     logits_tV = head(leaf_tD)
-                loss, gradient_tV = _of_piece(logits_tV.detach(), labels_t, place_t, belief, teaching)
+                if teaching is None or said is None:
+                    loss, gradient_tV = distilled_loss.of_text(logits_tV.detach(), labels_t)
+                else:
+                    belief = said.at(place_t)
+                    loss, gradient_tV = distilled_loss.distilled(logits_tV.detach(), labels_t, belief, teaching.mix)
                 total += loss
                 gradient_BTD[row, place_t] = torch.autograd.grad(logits_tV, leaf_tD, gradient_tV.to(logits_tV))[0]
         ctx.save_for_backward(gradient_BTD)
@@ -98,21 +99,8 @@ class _Loss(torch.autograd.Function):
         return gradient_BTD * outer.to(gradient_BTD.dtype), None, None, None, None, None
 
 
-def _head(model: PreTrainedModel) -> Head:
-    """All that a model does behind its decoder, whatever its family scales or caps there."""
-    decoder = model.get_decoder()
-
-    def head(hidden_tD: Tensor) -> Tensor:
-        answer = BaseModelOutputWithPastAndCrossAttentions(last_hidden_state=hidden_tD[None])
-        with forwarding([decoder], [lambda *_, **__: answer]):
-            logits_tV: Tensor = model(inputs_embeds=hidden_tD[None], use_cache=False).logits[0]
-            return logits_tV
-
-    return head
-
-
-def _beliefs(teaching: Teaching | None, ids_BT: Tensor, numbers_B: Tensor | None) -> Iterator[Belief | None]:
-    """What is believed about each sequence; a teacher is asked about a few at a time."""
+def _said(teaching: Teaching | None, ids_BT: Tensor, numbers_B: Tensor | None) -> Iterator[Said | None]:
+    """What a teacher says about each sequence, if there is one; it is asked about a few at a time."""
     if teaching is None:
         yield from [None] * len(ids_BT)
         return
@@ -126,17 +114,3 @@ def _pieces(labels_T: Tensor) -> Sequence[tuple[Tensor, Tensor]]:
     """Places whose next token is learned, and that token, some at a time."""
     places = (labels_T[1:] >= 0).nonzero().flatten()
     return [(place_t, labels_T[place_t + 1]) for place_t in places.split(TOKENS) if len(place_t)]
-
-
-def _of_piece(
-    logits_tV: Tensor, labels_t: Tensor, place_t: Tensor, belief: Belief | None, teaching: Teaching | None
-) -> tuple[Tensor, Tensor]:
-    match belief:
-        case None:
-            return distilled_loss.of_text(logits_tV, labels_t)
-        case Whole(logits_TV):
-            here: Belief = Whole(logits_TV[place_t])
-        case Best(log_probs_TK, tokens_TK):
-            here = Best(log_probs_TK[place_t], tokens_TK[place_t])
-    assert teaching is not None
-    return distilled_loss.distilled(logits_tV, labels_t, here, teaching.mix)

@@ -6,8 +6,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from worker.engine import training_loss
-from worker.engine.distilled_loss import Belief, Best, Mix, Whole
-from worker.engine.teachers import Ask, Teaching
+from worker.engine.distilled_loss import Best, Mix
+from worker.engine.teachers import Ask, Heard, Said, Teaching
 
 B, T, V = 3, 9, 11
 
@@ -41,19 +41,22 @@ def slow(student_BTV: Tensor, teacher_BTV: Tensor, labels_BT: Tensor, mix: Mix, 
     return total
 
 
-def beliefs(teacher_BTV: Tensor, mix: Mix, top_k: int | None) -> list[Belief]:
+def beliefs(teacher_BTV: Tensor, mix: Mix, top_k: int | None) -> list[Said]:
     if top_k is None:
-        return [Whole(teacher_TV) for teacher_TV in teacher_BTV]
+        return [Heard(teacher_TV, bare) for teacher_TV in teacher_BTV]
     best = (teacher_BTV / mix.temperature).log_softmax(dim=-1).topk(top_k)
     return [Best(*pair) for pair in zip(best.values, best.indices, strict=True)]
+
+
+def bare(logits_tV: Tensor) -> Tensor:
+    """A head that has nothing to do."""
+    return logits_tV
 
 
 def distilled(logits_BTV: Tensor, ids_BT: Tensor, labels_BT: Tensor, items: int, ask: Ask, mix: Mix) -> Tensor:
     """Of a model that has nothing behind its decoder, so that its answers are logits."""
     teaching, numbers_B = Teaching(ask, mix), torch.arange(len(ids_BT))
-    return training_loss.behind(
-        lambda logits_tV: logits_tV, logits_BTV, ids_BT, labels_BT, items, teaching=teaching, numbers_B=numbers_B
-    )
+    return training_loss.behind(bare, logits_BTV, ids_BT, labels_BT, items, teaching=teaching, numbers_B=numbers_B)
 
 
 @pytest.mark.parametrize("top_k", [None, 1, 4, V - 1])
@@ -64,7 +67,7 @@ def test_loss_and_gradient_are_the_formulas(mix: Mix, top_k: int | None, monkeyp
     ours_BTV, theirs_BTV = (student_BTV.clone().requires_grad_() for _ in range(2))
     given = beliefs(teacher_BTV, mix, top_k)
 
-    def ask(asked_BT: Tensor, numbers_B: Tensor | None) -> list[Belief]:
+    def ask(asked_BT: Tensor, numbers_B: Tensor | None) -> list[Said]:
         assert numbers_B is not None
         return [given[number] for number in numbers_B.tolist()]
 
