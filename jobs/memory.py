@@ -11,6 +11,7 @@ Legend: H hidden channels, Q query and K key or value channels, F FFN channels, 
 from dataclasses import dataclass
 
 from jobs import goals
+from jobs.evaluations import EvaluationSpec
 from jobs.shapes import QUANTISED_BLOCK, ModelShape
 from jobs.specs import JobSpec, LoraPruneSpec, TrainSpec
 
@@ -25,7 +26,7 @@ BYTES_PER_LOGIT = 16
 """A logit in the model's dtype, in float32, its log-likelihood, and the gradients of both."""
 
 LOSS_TOKENS = 256
-"""Tokens whose logits are in memory at once while a model is trained."""
+"""Tokens whose logits are in memory at once while a model is trained or measured."""
 
 HOLES = 0.4
 """What the C library cannot fill again between the activations and logits of a step, as a part of them."""
@@ -40,7 +41,7 @@ BYTES_PER_TRACED_WEIGHT = 16
 """A weight in 32 bits, in the model and once more in its graph, and what the exporter copies of both on the way."""
 
 EVALUATION_TOKENS = 2048
-"""Tokens whose logits are in memory at once while a model is measured."""
+"""Tokens per forward pass while a model is measured. Where it is held against the dense one, that one's logits wait."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,7 +120,7 @@ def estimate(
         reconstruction=_reconstruction(shape, method, held) if method.reconstruction.enabled else 0,
         verification=max(8 * (outside + shape.block_parameters // shape.layers), 0 if accelerator else 4 * kept),
         conversion=BYTES_PER_TRACED_WEIGHT * kept if "onnx" in spec.output.formats and not accelerator else 0,
-        evaluation=compared * written + 2 * EVALUATION_TOKENS * shape.vocab * written,
+        evaluation=compared * written + logits + _waiting(shape, spec.evaluation) * written,
     )
 
 
@@ -155,6 +156,11 @@ def _activations(shape: ModelShape, method: LoraPruneSpec, tokens: int, *, held:
     if method.train.gradient_checkpointing:
         return shape.layers * tokens * stream + one_block
     return shape.layers * one_block
+
+
+def _waiting(shape: ModelShape, asked: EvaluationSpec) -> int:
+    """Logits that wait: a batch of the dense model's where both are compared, or lm-eval's with their distributions."""
+    return EVALUATION_TOKENS * shape.vocab * (2 if asked.tasks else 1 if asked.agreement else 0)
 
 
 def _teacher(shape: ModelShape, held: int) -> int:

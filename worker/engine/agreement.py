@@ -40,8 +40,8 @@ class Compared:
 def measure(pair: Pair, windows: Windows) -> Compared:
     """Over the tokens that perplexity is taken over, and that perplexity itself: one pass of each model.
 
-    Both answer one batch after the other. Nothing is approximated, and no more is held than a batch of logits of each
-    and, of the distributions in float32, `evaluation.CHUNK_TOKENS` tokens.
+    Both answer one batch after the other. Nothing is approximated, and no more is held than a batch of the dense
+    model's logits and, of the pruned one's and of the distributions in float32, `evaluation.CHUNK_TOKENS` tokens.
 
     Raises:
         LossNotFinite: a model answers with NaN or infinity.
@@ -49,11 +49,11 @@ def measure(pair: Pair, windows: Windows) -> Compared:
     chunks: list[Tensor] = []
     for ids_BT, labels_BT in evaluation.batches(windows, len(windows)):
         with pair.at_work("dense") as model:
-            dense_NV, targets_N = evaluation.predictions(model, ids_BT, labels_BT)
+            of_dense = list(evaluation.predictions(model, ids_BT, labels_BT))
         with pair.at_work("pruned") as model:
-            pruned_NV, _ = evaluation.predictions(model, ids_BT, labels_BT)
-        parts = (part_N.split(evaluation.CHUNK_TOKENS) for part_N in (dense_NV, pruned_NV, targets_N))
-        chunks += [_compare(*part).cpu() for part in zip(*parts, strict=True)]
+            of_pruned = evaluation.predictions(model, ids_BT, labels_BT)
+            for (dense_CV, targets_C), (pruned_CV, _) in zip(of_dense, of_pruned, strict=True):
+                chunks.append(_compare(dense_CV, pruned_CV, targets_C).cpu())
     dense_N, pruned_N, kl_N, same_N = torch.cat(chunks, dim=1)
     dense, pruned = (evaluation.from_losses(float(losses_N.sum()), len(losses_N)) for losses_N in (dense_N, pruned_N))
     if not bool(kl_N.isfinite().all()):

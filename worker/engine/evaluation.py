@@ -1,22 +1,25 @@
-"""Perplexity: how well a model predicts held-out text."""
+"""Perplexity: how well a model predicts held-out text.
+
+Legend: N windows, B of them in a batch, T tokens, D hidden channels, V vocabulary; C, some tokens of a batch.
+"""
 
 import math
 from collections.abc import Iterator
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
+from transformers import PreTrainedModel
 
 from jobs import errors
 from jobs.memory import EVALUATION_TOKENS
+from jobs.memory import LOSS_TOKENS as CHUNK_TOKENS
+from worker.engine import language_head
 from worker.engine.windows import IGNORED, Windows
-
-CHUNK_TOKENS = 256
-"""Tokens whose distributions are held in float32 at once."""
 
 
 @torch.inference_mode()
-def perplexity(model: nn.Module, windows: Windows, max_windows: int) -> float:
+def perplexity(model: PreTrainedModel, windows: Windows, max_windows: int) -> float:
     """exp of the mean negative log-likelihood over the learned tokens of the first `max_windows` windows.
 
     Windows do not overlap, and their first token is not predicted. The model runs in its own dtype; likelihoods are
@@ -27,11 +30,10 @@ def perplexity(model: nn.Module, windows: Windows, max_windows: int) -> float:
     """
     total, count = 0.0, 0
     for ids_BT, labels_BT in batches(windows, max_windows):
-        logits_NV, targets_N = predictions(model, ids_BT, labels_BT)
-        for logits_CV, targets_C in zip(logits_NV.split(CHUNK_TOKENS), targets_N.split(CHUNK_TOKENS), strict=True):
+        for logits_CV, targets_C in predictions(model, ids_BT, labels_BT):
             losses_C = functional.cross_entropy(logits_CV.float(), targets_C, reduction="none")
             total += float(losses_C.double().sum())
-        count += len(targets_N)
+            count += len(targets_C)
     return from_losses(total, count)
 
 
@@ -42,16 +44,19 @@ def batches(windows: Windows, max_windows: int) -> Iterator[tuple[Tensor, Tensor
     yield from zip(ids_NT.split(per_batch), labels_NT.split(per_batch), strict=True)
 
 
-def predictions(model: nn.Module, ids_BT: Tensor, labels_BT: Tensor) -> tuple[Tensor, Tensor]:
-    """(N, V) logits of the N tokens that are learned, in the model's dtype, and (N,) which tokens they are."""
+def predictions(model: PreTrainedModel, ids_BT: Tensor, labels_BT: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """(C, V) logits of tokens that are learned, in the model's dtype, and (C,) which tokens they are.
+
+    `CHUNK_TOKENS` at a time: the logits of a batch, which may take more memory than the model, are never whole.
+    """
     device = next(model.parameters()).device
-    logits_BTV = model.eval()(input_ids=ids_BT.long().to(device), use_cache=False).logits[:, :-1]
-    targets_BT = labels_BT[:, 1:].long()
-    places_N = (targets_BT.flatten() != IGNORED).nonzero()[:, 0]
-    logits_NV: Tensor = logits_BTV.flatten(0, 1)
-    if len(places_N) < len(logits_NV):
-        logits_NV = logits_NV[places_N.to(device)]
-    return logits_NV, targets_BT.flatten()[places_N].to(device)
+    decoder, head = model.eval().get_decoder(), language_head.of(model)
+    hidden_BTD = decoder(input_ids=ids_BT.long().to(device), use_cache=False).last_hidden_state
+    learned_BT = labels_BT[:, 1:] != IGNORED
+    hidden_ND, targets_N = hidden_BTD[:, :-1][learned_BT.to(device)], labels_BT[:, 1:][learned_BT].long().to(device)
+    if len(targets_N):
+        for hidden_CD, targets_C in zip(hidden_ND.split(CHUNK_TOKENS), targets_N.split(CHUNK_TOKENS), strict=True):
+            yield head(hidden_CD), targets_C
 
 
 def from_losses(total: float, count: int) -> float:

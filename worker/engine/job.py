@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from transformers import PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from jobs.goals import Goal
 from jobs.specs import JobSpec
@@ -66,7 +66,7 @@ class Job:
             case "float16":
                 return torch.float16
 
-    def perplexity(self, model: torch.nn.Module) -> float:
+    def perplexity(self, model: PreTrainedModel) -> float:
         """On the held-out text."""
         return evaluation.perplexity(model, self.held_out, self.spec.evaluation.max_windows)
 

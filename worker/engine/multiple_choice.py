@@ -99,8 +99,12 @@ def log_likelihoods(model: PreTrainedModel, asked: Sequence[Continuation]) -> li
             tokens, length = torch.tensor(asked[place].tokens), asked[place].length
             ids_BT[row, : len(tokens)] = tokens
             labels_BT[row, len(tokens) - length : len(tokens)] = tokens[-length:]
-        logits_NV, targets_N = evaluation.predictions(model, ids_BT, labels_BT)
-        losses_N = functional.cross_entropy(logits_NV.float(), targets_N, reduction="none").double().cpu()
+        losses_N = torch.cat(
+            [
+                functional.cross_entropy(logits_CV.float(), targets_C, reduction="none").double().cpu()
+                for logits_CV, targets_C in evaluation.predictions(model, ids_BT, labels_BT)
+            ]
+        )
         lengths = [asked[place].length for place in batch]
         for place, losses in zip(batch, losses_N.split(lengths), strict=True):
             found[place] = -float(losses.sum())

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import torch
-from torch import nn
+from transformers import PreTrainedModel
 
 from jobs.budgets import PerplexityLimit
 from worker.engine import evaluation, ranks
@@ -23,7 +23,7 @@ class Walk:
 class PerplexityWatch:
     """Measures a model after each cut and says whether that was one too many."""
 
-    def __init__(self, model: nn.Module, held_out: Windows, spec: PerplexityLimit) -> None:
+    def __init__(self, model: PreTrainedModel, held_out: Windows, spec: PerplexityLimit) -> None:
         """`model`: untouched; what it answers now sets the limit."""
         self._model = model
         self._windows = held_out.first(spec.windows)

@@ -15,13 +15,14 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from transformers import PreTrainedModel
 
+from jobs.memory import LOSS_TOKENS
 from worker.engine import language_head
 from worker.engine.distilled_loss import Belief, Best, Mix, Whole
 from worker.engine.language_head import Head
 from worker.engine.windows import Windows
 
 BATCH_TOKENS = 2048
-"""Tokens per forward pass of a teacher that notes its beliefs; their logits are in memory at once."""
+"""Tokens per forward pass of a teacher that notes its beliefs."""
 
 
 class Said(Protocol):
@@ -97,13 +98,14 @@ class CachedTeacher:
     @torch.inference_mode()
     def listen(self, model: PreTrainedModel, windows: Windows, temperature: float) -> None:
         """Note what the dense model says about each window; temperature 1 is the model as it is."""
-        per_batch = max(1, BATCH_TOKENS // windows.ids_NT.shape[1])
-        done = 0
-        for ids_BT in windows.ids_NT.split(per_batch):
-            logits_BTV = _logits(model, ids_BT.long().to(model.device))[:, :-1]
-            for logits_TV in logits_BTV:
-                best = (logits_TV.float() / temperature).log_softmax(dim=-1).topk(self._tokens.shape[-1])
-                self._log_probs[done], self._tokens[done] = best.values.cpu().numpy(), best.indices.cpu().numpy()
+        ask, done = OnlineTeacher(model), 0
+        for ids_BT in windows.ids_NT.split(max(1, BATCH_TOKENS // windows.ids_NT.shape[1])):
+            for said in ask(ids_BT.long().to(model.device), None):
+                for place_t in torch.arange(ids_BT.shape[1] - 1).split(LOSS_TOKENS):
+                    log_p_tV = (said.at(place_t).logits_TV.float() / temperature).log_softmax(dim=-1)
+                    best, place = log_p_tV.topk(self._tokens.shape[-1]), place_t.numpy()
+                    self._log_probs[done, place] = best.values.cpu().numpy()
+                    self._tokens[done, place] = best.indices.cpu().numpy()
                 done += 1
 
     def __call__(self, ids_BT: Tensor, numbers_B: Tensor | None) -> Sequence[Best]:
@@ -120,8 +122,3 @@ def _room(path: Path, dtype: np.dtype[np.float32] | np.dtype[np.int32], shape: t
     with path.open("wb") as file:
         os.posix_fallocate(file.fileno(), 0, int(np.prod(shape)) * dtype.itemsize)
     return np.memmap(path, dtype=dtype, mode="r+", shape=shape)
-
-
-def _logits(model: PreTrainedModel, ids_BT: Tensor) -> Tensor:
-    logits_BTV: Tensor = model.eval()(input_ids=ids_BT, use_cache=False).logits
-    return logits_BTV

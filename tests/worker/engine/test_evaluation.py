@@ -9,14 +9,16 @@ import torch
 
 from jobs import errors
 from jobs.evaluations import BenchmarkSpec, EvaluationSpec
+from jobs.families import FAMILIES
 from tests.models import byte_tokenizer, random_model
-from worker.engine import agreement, peak_memory, protocols, speed
+from worker.engine import agreement, evaluation, peak_memory, protocols, speed
 from worker.engine.evaluation import perplexity
 from worker.engine.side_by_side import Pair
 from worker.engine.windows import IGNORED, Windows
 
 
-def test_perplexity_is_its_definition_in_float64() -> None:
+def test_perplexity_is_its_definition_in_float64(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(evaluation, "CHUNK_TOKENS", 5)  # several pieces per batch
     model, shape = random_model()
     ids_NT = torch.randint(shape.vocab, (5, 12), generator=torch.Generator().manual_seed(0))
     labels_NT = ids_NT.clone()
@@ -31,6 +33,21 @@ def test_perplexity_is_its_definition_in_float64() -> None:
                     count += 1
     found = perplexity(model.float(), Windows(ids_NT, labels_NT), max_windows=4)
     assert found == pytest.approx(math.exp(total / count), rel=1e-5)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_predictions_are_what_each_family_answers_a_few_at_a_time(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(evaluation, "CHUNK_TOKENS", 5)
+    model, shape = random_model(model_type=name)
+    model = model.double().eval()
+    ids_BT = torch.randint(shape.vocab, (3, 12), generator=torch.Generator().manual_seed(0))
+    labels_BT = torch.where(ids_BT % 3 == 0, IGNORED, ids_BT)
+    with torch.no_grad():
+        pieces = list(evaluation.predictions(model, ids_BT, labels_BT))
+        logits_NV = model(input_ids=ids_BT).logits[:, :-1][labels_BT[:, 1:] != IGNORED]
+    assert {len(targets_C) for _, targets_C in pieces[:-1]} == {5}
+    torch.testing.assert_close(torch.cat([logits_CV for logits_CV, _ in pieces]), logits_NV, rtol=1e-12, atol=1e-12)
+    assert torch.equal(torch.cat([targets_C for _, targets_C in pieces]), ids_BT[:, 1:][labels_BT[:, 1:] != IGNORED])
 
 
 def test_a_model_that_knows_nothing_is_as_perplexed_as_its_vocabulary_is_large() -> None:
@@ -48,7 +65,8 @@ def test_an_answer_that_is_not_a_number_is_an_error() -> None:
         perplexity(model, Windows(ids_NT, ids_NT), 10)
 
 
-def test_agreement_is_its_definition_in_float64() -> None:
+def test_agreement_is_its_definition_in_float64(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(evaluation, "CHUNK_TOKENS", 5)
     (dense, shape), (pruned, _) = random_model(seed=1), random_model(seed=2)
     ids_NT = torch.randint(shape.vocab, (5, 12), generator=torch.Generator().manual_seed(0))
     labels_NT = ids_NT.clone()
