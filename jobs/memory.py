@@ -117,7 +117,7 @@ def estimate(
         logits=logits,
         holes=0 if accelerator else round(HOLES * (activations + logits)),
         teacher=_teacher(shape, held) if method.distillation.mode == "online" else 0,
-        reconstruction=_reconstruction(shape, method, held) if method.reconstruction.enabled else 0,
+        reconstruction=_reconstruction(shape, method, held, flowing) if method.reconstruction.enabled else 0,
         verification=max(8 * (outside + shape.block_parameters // shape.layers), 0 if accelerator else 4 * kept),
         conversion=BYTES_PER_TRACED_WEIGHT * kept if "onnx" in spec.output.formats and not accelerator else 0,
         evaluation=compared * written + logits + _waiting(shape, spec.evaluation) * written,
@@ -175,11 +175,13 @@ def _casts(shape: ModelShape, train: TrainSpec, held: int, flowing: int) -> int:
     return flowing * shape.block_parameters // shape.layers
 
 
-def _reconstruction(shape: ModelShape, method: LoraPruneSpec, held: int) -> int:
+def _reconstruction(shape: ModelShape, method: LoraPruneSpec, held: int, flowing: int) -> int:
     """Second moments of the widest gate in float64 with what solving needs; the streams of all calibration tokens."""
     widest = max(shape.ffn, shape.heads * shape.head_dim)
     moments = 8 * (4 * widest**2 + 5 * widest * shape.hidden)
     tokens = method.reconstruction.tokens_per_channel * widest
-    streams = tokens * shape.hidden * (3 * held + 2 * 2)  # before, after and between, and what both gates answered
+    streams = (
+        tokens * shape.hidden * (3 * held + 2 * flowing)
+    )  # before, after and between, and what both gates answered
     inside = min(tokens, CALIBRATION_TOKENS) * held * (3 * shape.ffn + 4 * shape.hidden)
     return moments + streams + inside

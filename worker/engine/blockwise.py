@@ -33,16 +33,19 @@ class Stream:
         self._blocks = blocks
         self.hidden: list[Tensor] = []
         self._arguments: dict[int, list[Arguments]] = {}
-        for ids_BT in ids_NT.split(max(1, CALIBRATION_TOKENS // ids_NT.shape[1])):
+        for batch, ids_BT in enumerate(ids_NT.split(max(1, CALIBRATION_TOKENS // ids_NT.shape[1]))):
             hidden_BTD, arguments = _before_blocks(model, blocks, ids_BT)
-            self.hidden.append(hidden_BTD)
+            self.hidden = self.hidden or in_one_piece(hidden_BTD, len(ids_NT))
+            self.hidden[batch].copy_(hidden_BTD)
             # They depend on the batch's size, not on its text.
             self._arguments.setdefault(len(ids_BT), arguments)
 
     def copy(self) -> "Stream":
         """Another stream that stands where this one does, and goes its own way."""
         other = copy.copy(self)
-        other.hidden = list(self.hidden)
+        other.hidden = in_one_piece(self.hidden[0], sum(map(len, self.hidden)))
+        for there_BTD, here_BTD in zip(other.hidden, self.hidden, strict=True):
+            there_BTD.copy_(here_BTD)
         return other
 
     def run(self, index: int, batch: int) -> Tensor:
@@ -54,8 +57,17 @@ class Stream:
 
     def advance(self, index: int) -> None:
         """Have all windows run through a block, after which they stand before the next."""
-        for batch in range(len(self.hidden)):
-            self.hidden[batch] = self.run(index, batch)
+        for batch, hidden_BTD in enumerate(self.hidden):
+            hidden_BTD.copy_(self.run(index, batch))
+
+
+def in_one_piece(like_BTD: Tensor, windows: int) -> list[Tensor]:
+    """Room for all windows, in batches as large as `like_BTD`, the last one perhaps smaller.
+
+    They are views of one tensor. By themselves they would lie among what comes and goes while a batch passes, and leave
+    holes that nothing else fits into: on a CPU more than half as much again.
+    """
+    return list(like_BTD.new_empty(windows, *like_BTD.shape[1:]).split(len(like_BTD)))
 
 
 @contextmanager

@@ -20,7 +20,7 @@ from transformers import PreTrainedModel
 from jobs.shapes import ModelShape
 from worker.engine import adapters, reconstruction, surgery, unused_memory
 from worker.engine.architectures import Family, Member
-from worker.engine.blockwise import Stream
+from worker.engine.blockwise import Stream, in_one_piece
 from worker.engine.plan import Plan
 from worker.engine.reconstruction import Moments
 from worker.engine.surgery import RemoveUnits
@@ -73,6 +73,7 @@ def cut(
                 remove(block, family, shape, old, stay[old.index], optimizer)
                 mending.mend()
                 now.advance(index)
+            del mending  # with the answers of this block, before those of the next one are kept
             unused_memory.give_back()  # or what one block leaves in pieces, the next one finds no use for
     model.train(training)
 
@@ -86,12 +87,17 @@ class _Mending:
         """Has the stream that `was` advance through the block, which is still whole, and takes note of its answers."""
         self._block, self._gates, self._pull = block, gates, pull
         self._now, self._index = now, index
-        self._behind_BTD = [then_BTD - now_BTD for then_BTD, now_BTD in zip(was.hidden, now.hidden, strict=True)]
-        self._wanted: list[dict[Member, Tensor]] = []
+        self._behind = was.copy().hidden
+        self._wanted: dict[Member, list[Tensor]] = {}
         with _watched(block, gates) as seen:
-            for batch in range(len(was.hidden)):
-                was.hidden[batch] = was.run(index, batch)
-                self._wanted.append({gate: answer_BTD for gate, (_, answer_BTD) in seen.items()})
+            for batch, (then_BTD, now_BTD) in enumerate(zip(was.hidden, now.hidden, strict=True)):
+                self._behind[batch] -= now_BTD
+                then_BTD.copy_(was.run(index, batch))
+                for gate, (_, answer) in seen.items():
+                    answer_BTD = answer.view_as(then_BTD)  # OPT's FFN sees the tokens of all sequences in one row
+                    if gate not in self._wanted:
+                        self._wanted[gate] = in_one_piece(answer_BTD, sum(map(len, was.hidden)))
+                    self._wanted[gate][batch].copy_(answer_BTD)
 
     def mend(self) -> None:
         """Correct the gates' frozen weights one after the other; the block has been cut."""
@@ -113,12 +119,11 @@ class _Mending:
 
         Its share is its own difference; what the stream lacks in front of it is asked of it in part.
         """
-        behind_BTD = self._behind_BTD[batch]
+        behind_BTD = self._behind[batch]
         own_BTD = torch.zeros_like(behind_BTD)
-        for gate, (_, answer_BTD) in seen.items():
+        for gate, (_, answer) in seen.items():
             behind_BTD = behind_BTD + own_BTD
-            own = self._wanted[batch][gate].float() - answer_BTD.float()
-            own_BTD = own.view_as(behind_BTD)  # OPT's FFN sees the tokens of all sequences in one row
+            own_BTD = self._wanted[gate][batch].float() - answer.view_as(behind_BTD).float()
         return own_BTD + self._pull * behind_BTD
 
 
