@@ -180,8 +180,6 @@ def _reconstruction(shape: ModelShape, method: LoraPruneSpec, held: int, flowing
     widest = max(shape.ffn, shape.heads * shape.head_dim)
     moments = 8 * (4 * widest**2 + 5 * widest * shape.hidden)
     tokens = method.reconstruction.tokens_per_channel * widest
-    streams = (
-        tokens * shape.hidden * (3 * held + 2 * flowing)
-    )  # before, after and between, and what both gates answered
+    streams = tokens * shape.hidden * (3 * held + 2 * flowing)  # as they were, are and differ, and both gates' answers
     inside = min(tokens, CALIBRATION_TOKENS) * held * (3 * shape.ffn + 4 * shape.hidden)
     return moments + streams + inside
