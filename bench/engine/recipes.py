@@ -37,7 +37,7 @@ SWITCHES: Mapping[str, Method] = {
     "each_layer_for_itself": {"reconstruction": {"aim": "layer"}},
     "half_the_calibration_tokens": {"reconstruction": {"tokens_per_channel": 16}},
     "after_a_tenth": {"schedule": {"cooldown_fraction": 0.9}},
-    "in_five_cuts_until_half": {"schedule": {"warmup_fraction": 0.1, "cooldown_fraction": 0.5}},
+    "in_four_cuts_until_half": {"schedule": {"warmup_fraction": 0.1, "cooldown_fraction": 0.5}},
     "no_first_scores": {"score": {"calibration_windows": 0}},
     "one_rate_for_both_factors": {"train": {"b_factor_rate": 1}},
     "dropout": {"lora": {"dropout": 0.05}},
