@@ -12,14 +12,17 @@ def fraction(step: int, total_steps: int, spec: ScheduleSpec) -> float:
 
     Source: the cubic ramp of arXiv:2305.18403, 1 − (1 − τ)³ with τ the progress between warm-up and cool-down.
     """
+    if step >= last_event(total_steps, spec):
+        return 1.0
     start, end = spec.warmup_fraction * total_steps, (1 - spec.cooldown_fraction) * total_steps
-    progress = min(max((step - start) / (end - start), 0.0), 1.0)
+    progress = max((step - start) / (end - start), 0.0)
     return 1 - (1 - progress) ** 3
 
 
 def last_event(total_steps: int, spec: ScheduleSpec) -> int:
     """The step after whose scores the target is met exactly; everything later is recovery."""
-    return max(1, math.ceil((1 - spec.cooldown_fraction) * total_steps))
+    end = (1 - spec.cooldown_fraction) * total_steps
+    return max(1, math.ceil(round(end, 6)))  # what a binary 1 − 0.99 leaves of 100 steps is a little more than one
 
 
 def is_event(step: int, total_steps: int, spec: ScheduleSpec) -> bool:

@@ -19,9 +19,28 @@ def test_the_cubic_ramp_has_its_known_values() -> None:
 @pytest.mark.parametrize("every", [1, 10])
 def test_the_last_event_is_inside_the_run_and_reaches_the_target(total: int, every: int) -> None:
     spec = ScheduleSpec(prune_every_steps=every)
-    events = [step for step in range(1, total + 1) if schedule.is_event(step, total, spec)]
-    assert events[-1] == schedule.last_event(total, spec) <= total
-    assert schedule.fraction(events[-1], total, spec) == 1.0
+    found = events(total, spec)
+    assert found[-1] == schedule.last_event(total, spec) <= total
+    assert schedule.fraction(found[-1], total, spec) == 1.0
+
+
+@pytest.mark.parametrize(
+    ("total", "cooldown", "every", "expected"),
+    [
+        (100, 0.99, 10, [1]),
+        (1000, 0.99, 10, [10]),
+        (2000, 0.99, 10, [10, 20]),
+        (300, 0.9, 10, [10, 20, 30]),
+        (100, 0.93, 10, [7]),
+        (101, 0.99, 10, [2]),
+    ],
+)
+def test_parts_of_the_steps_are_decimal(total: int, cooldown: float, every: int, expected: list[int]) -> None:
+    assert events(total, ScheduleSpec(cooldown_fraction=cooldown, prune_every_steps=every)) == expected
+
+
+def events(total: int, spec: ScheduleSpec) -> list[int]:
+    return [step for step in range(1, total + 1) if schedule.is_event(step, total, spec)]
 
 
 def test_a_text_too_small_for_the_schedule_is_refused_by_name() -> None:
