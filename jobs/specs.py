@@ -75,15 +75,17 @@ class TrainSpec(Spec):
 
 
 class ScheduleSpec(Spec):
-    """When units are removed: a cubic ramp between a warm-up and a cool-down, both fractions of all steps.
+    """When units are removed: between a warm-up and a cool-down, both fractions of all steps.
 
-    Early by default, by the scores of the untouched model: what is left has all the steps to recover in, and they are
-    quicker. Several cuts need a longer way: a cool-down of 0.9 cuts along the first tenth.
+    By default all at once, when a tenth of the steps is done: the adapters then know the text, and what is left has the
+    other steps to recover in, which are quicker. Several cuts go along a cubic ramp.
     """
 
     warmup_fraction: float = Field(0.0, ge=0, lt=1)
-    cooldown_fraction: float = Field(0.99, ge=0, lt=1)
-    prune_every_steps: int = Field(10, ge=1)
+    cooldown_fraction: float = Field(0.9, ge=0, lt=1)
+    prune_every_steps: int | None = Field(
+        None, ge=1, description="Optimizer steps from cut to cut; null: one cut, where the cool-down begins."
+    )
     cut: Literal["every_event", "last_event", "after_training"] = Field(
         "every_event",
         description="When removed units really leave the model, which makes steps quicker and memory smaller; until "
@@ -168,6 +170,8 @@ class LoraPruneSpec(Spec, title="LoRAPrune"):
                 raise ValueError("a perplexity target cannot take back whole layers: leave layers_to_remove at 0")
             if self.schedule.cut != "every_event":
                 raise ValueError("a perplexity target measures after each cut: schedule.cut must be every_event")
+            if self.schedule.prune_every_steps is None:
+                raise ValueError("a perplexity target chooses between sizes: give schedule.prune_every_steps, say 10")
             if self.train.base_precision != "full":
                 raise ValueError("a perplexity target takes a cut back: train.base_precision must be full")
         return self

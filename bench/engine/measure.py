@@ -52,7 +52,7 @@ def _speed(given: Material, results: Path) -> Iterator[Figure]:
     cut, masked = (
         run(
             f"speed_{when}",
-            recipe(given, given.twin, "50.6", {**SHORT, "schedule": {**SHORT["schedule"], "cut": when}}, windows=2),
+            recipe(given, given.twin, "50.6", {**SHORT, "schedule": {"cut": when}}, windows=2),
             results,
         )
         for when in ("every_event", "after_training")

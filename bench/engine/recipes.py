@@ -36,8 +36,10 @@ SWITCHES: Mapping[str, Method] = {
     "no_reconstruction": {"reconstruction": {"enabled": False}},
     "each_layer_for_itself": {"reconstruction": {"aim": "layer"}},
     "half_the_calibration_tokens": {"reconstruction": {"tokens_per_channel": 16}},
-    "after_a_tenth": {"schedule": {"cooldown_fraction": 0.9}},
-    "in_four_cuts_until_half": {"schedule": {"warmup_fraction": 0.1, "cooldown_fraction": 0.5}},
+    "cut_in_the_first_step": {"schedule": {"cooldown_fraction": 0.99}},
+    "in_four_cuts_until_half": {
+        "schedule": {"warmup_fraction": 0.1, "cooldown_fraction": 0.5, "prune_every_steps": 10}
+    },
     "no_first_scores": {"score": {"calibration_windows": 0}},
     "one_rate_for_both_factors": {"train": {"b_factor_rate": 1}},
     "dropout": {"lora": {"dropout": 0.05}},
@@ -49,7 +51,7 @@ SWITCHES: Mapping[str, Method] = {
     "distilled": {"distillation": {"mode": "cached"}},
     "scores_by_sequence": {"score": {"criterion": "mask_fisher"}},
     "lora_scores_as_published": AS_PUBLISHED,
-    "lora_scores_in_two_cuts": {**AS_PUBLISHED, "schedule": {"cooldown_fraction": 0.9, "prune_every_steps": 5}},
+    "lora_scores_in_two_cuts": {**AS_PUBLISHED, "schedule": {"prune_every_steps": 5}},
 }
 """The best combination with one part changed."""
 
@@ -57,7 +59,6 @@ SHORT: Method = {
     "train": {"steps": 40},
     "score": {"calibration_windows": 0},
     "reconstruction": {"enabled": False},
-    "schedule": {"cooldown_fraction": 0.9},
 }
 """For what is a matter of time, not of quality."""
 

@@ -146,8 +146,9 @@ CONTRADICTIONS: dict[str, dict[str, Any]] = {
     "layers taken back": {"target": {"type": "perplexity", "increase": 0.1}, "layers_to_remove": 1},
     "cuts that nobody measures": {
         "target": {"type": "perplexity", "increase": 0.1},
-        "schedule": {"cut": "last_event"},
+        "schedule": {"prune_every_steps": 10, "cut": "last_event"},
     },
+    "one size to choose from": {"target": {"type": "perplexity", "increase": 0.1}},
     "devices before widths": {"ratio": 0.3, "budget": {"allocation": "adaptive", "tensor_parallel": 2}},
 }
 

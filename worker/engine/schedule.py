@@ -26,10 +26,10 @@ def last_event(total_steps: int, spec: ScheduleSpec) -> int:
 
 
 def is_event(step: int, total_steps: int, spec: ScheduleSpec) -> bool:
-    """Whether units are removed at `step` (from 1): every so many steps inside the window, and at its end."""
-    last = last_event(total_steps, spec)
+    """Whether units are removed at `step` (from 1): at the end of the window, and every so many steps inside it."""
+    last, every = last_event(total_steps, spec), spec.prune_every_steps
     inside = spec.warmup_fraction * total_steps < step < last
-    return step == last or (inside and step % spec.prune_every_steps == 0)
+    return step == last or (inside and every is not None and step % every == 0)
 
 
 def check(total_steps: int, spec: LoraPruneSpec) -> None:

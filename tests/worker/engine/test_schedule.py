@@ -16,12 +16,17 @@ def test_the_cubic_ramp_has_its_known_values() -> None:
 
 
 @pytest.mark.parametrize("total", [1, 2, 7, 60, 1000])
-@pytest.mark.parametrize("every", [1, 10])
-def test_the_last_event_is_inside_the_run_and_reaches_the_target(total: int, every: int) -> None:
+@pytest.mark.parametrize("every", [None, 1, 10])
+def test_the_last_event_is_inside_the_run_and_reaches_the_target(total: int, every: int | None) -> None:
     spec = ScheduleSpec(prune_every_steps=every)
     found = events(total, spec)
     assert found[-1] == schedule.last_event(total, spec) <= total
     assert schedule.fraction(found[-1], total, spec) == 1.0
+
+
+@pytest.mark.parametrize("total", [10, 100, 1000, 10_000])
+def test_units_go_at_once_when_a_tenth_of_the_steps_is_done_unless_told_otherwise(total: int) -> None:
+    assert events(total, ScheduleSpec()) == [total // 10]
 
 
 @pytest.mark.parametrize(
@@ -31,11 +36,11 @@ def test_the_last_event_is_inside_the_run_and_reaches_the_target(total: int, eve
         (1000, 0.99, 10, [10]),
         (2000, 0.99, 10, [10, 20]),
         (300, 0.9, 10, [10, 20, 30]),
-        (100, 0.93, 10, [7]),
-        (101, 0.99, 10, [2]),
+        (100, 0.93, None, [7]),
+        (101, 0.99, None, [2]),
     ],
 )
-def test_parts_of_the_steps_are_decimal(total: int, cooldown: float, every: int, expected: list[int]) -> None:
+def test_parts_of_the_steps_are_decimal(total: int, cooldown: float, every: int | None, expected: list[int]) -> None:
     assert events(total, ScheduleSpec(cooldown_fraction=cooldown, prune_every_steps=every)) == expected
 
 
