@@ -40,7 +40,9 @@ class ScoreSpec(Spec):
         "random: any order, drawn from the job's seed; what the others have to beat.",
     )
     norm: Literal["l1", "l2"] = Field("l1", description="Where entries are summed: |x|, or x².")
-    ema: float = Field(0.9, ge=0, lt=1, description="Weight of the past in the running average.")
+    ema: float = Field(
+        0.99, ge=0, lt=1, description="Weight of the past in the running average: 0.99 is about the last 100 steps."
+    )
     calibration_windows: int = Field(
         64, ge=0, le=65_536, description="Sequences to score the untouched model with before the first step."
     )

@@ -14,13 +14,13 @@ from worker.engine.windows import Windows
 def add(
     average: RunningAverage, model: PreTrainedModel, scorer: Scorer, plan: Plan, windows: Windows, spec: TrainSpec
 ) -> None:
-    """Take in what each batch of `windows` tells, as if it were a step, but without the step; all of them alike.
+    """Take in what each batch of `windows` tells, as if it were a step, but without the step.
 
     Args:
         model: the bare `...ForCausalLM` with adapters, in training mode; it has no gradients afterwards.
     """
     together = 1 if scorer.one_by_one else spec.batch_size
-    for number, batch in enumerate(DataLoader(windows, batch_size=together), start=1):
+    for batch in DataLoader(windows, batch_size=together):
         training.add_gradients(model, batch["input_ids"], batch["labels"], spec)
-        average.add(scorer.take(plan), share=1 / number)
+        average.add(scorer.take(plan))
         model.zero_grad()

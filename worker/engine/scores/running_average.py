@@ -18,18 +18,13 @@ class RunningAverage:
         self._weight = 0.0
         self._sums: dict[Kind, list[Tensor]] = {}
 
-    def add(self, scores: Scores, share: float | None = None) -> None:
-        """Take in the scores of one step.
-
-        Args:
-            share: their part of the average afterwards, if not what the decay says; 1/n for the n-th makes it a mean.
-        """
-        share = self._share if share is None else share
-        self._weight += share * (1 - self._weight)
+    def add(self, scores: Scores) -> None:
+        """Take in the scores of one step."""
+        self._weight += self._share * (1 - self._weight)
         for kind, layers in scores.items():
             sums = self._sums.setdefault(kind, [torch.zeros_like(score_U) for score_U in layers])
             for total_U, score_U in zip(sums, layers, strict=True):
-                total_U.mul_(1 - share).add_(score_U, alpha=share)
+                total_U.mul_(1 - self._share).add_(score_U, alpha=self._share)
 
     def value(self) -> Scores:
         """The average, float32, on the CPU, the same in all processes."""

@@ -22,15 +22,6 @@ def test_the_running_average_is_unbiased_from_the_first_step() -> None:
     torch.testing.assert_close(average.value()[Kind.KV_GROUP], [(0.9 * first + second) / 1.9, second])
 
 
-def test_shares_of_one_nth_are_a_mean_that_fades_with_the_steps_after_it() -> None:
-    average, ones = RunningAverage(0.9), torch.ones(2)
-    for number in (1, 2, 3):
-        average.add({Kind.KV_GROUP: [number * ones]}, share=1 / number)
-    torch.testing.assert_close(average.value()[Kind.KV_GROUP], [2 * ones])
-    average.add({Kind.KV_GROUP: [5 * ones]})
-    torch.testing.assert_close(average.value()[Kind.KV_GROUP], [(0.9 * 2 + 0.1 * 5) * ones])
-
-
 def test_the_running_average_forgets_what_is_gone() -> None:
     _, shape = random_model(intermediate_size=4, num_hidden_layers=1)
     average = RunningAverage(0.5)
