@@ -41,7 +41,7 @@ def align(model: PreTrainedModel, family: Family, windows: Windows, spec: TrainS
 
     Two half steps of the power method, by what the factors themselves are told: ∇B = G Aᵀ, with A as it is, spans the
     outputs that G reaches best, and with these as B, ∇A = BᵀG spans the inputs. Then B is zero again, and the model
-    answers as before. Units that are silent play no part.
+    answers as before.
 
     Args:
         model: a bare `...ForCausalLM` with adapters that have learned nothing yet.
@@ -60,8 +60,7 @@ def align(model: PreTrainedModel, family: Family, windows: Windows, spec: TrainS
     _read(model, some.last(count), spec)
     for factors in every:
         gradient_IR = _gradient(factors.a_RI).T
-        heard = max(1, int(gradient_IR.any(dim=1).sum()))
-        length = LOUDNESS * math.sqrt(len(factors.a_RI) / (3 * heard))
+        length = LOUDNESS * math.sqrt(len(factors.a_RI) / (3 * len(gradient_IR)))
         _set_columns(factors.a_RI.T, length * directions(gradient_IR))
         factors.b_OR.detach().zero_()
     model.zero_grad()
@@ -81,9 +80,7 @@ def directions(gradient_CR: Tensor) -> Tensor:
         )
     if not bool(gradient_CR.any()):
         return gradient_CR[:, :0]
-    q_CR, r_RR = torch.linalg.qr(gradient_CR.float())
-    # Of its signs the one choice that silent channels, which are zero here or not there at all, have no say in.
-    return q_CR * torch.where(r_RR.diagonal() < 0, -1.0, 1.0)
+    return torch.linalg.qr(gradient_CR.float()).Q
 
 
 @torch.no_grad()

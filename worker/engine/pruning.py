@@ -10,7 +10,7 @@ from jobs import errors, widths
 from jobs.goals import Goal
 from jobs.shapes import ModelShape
 from jobs.specs import LoraPruneSpec
-from worker.engine import alignment, first_scores, plan, pruning_state, schedule
+from worker.engine import first_scores, plan, pruning_state, schedule
 from worker.engine.architectures import Family
 from worker.engine.budget import Budget
 from worker.engine.cutter import Cutter
@@ -87,9 +87,6 @@ class IterativePruning(TrainerCallback):
             self._prune(schedule.fraction(step, steps, ramp), optimizer)
         if self._ended or step >= schedule.last_event(steps, ramp):
             self._end(optimizer)
-            if step == 1 and self._spec.lora.start == "gradient":
-                # Nothing is learned yet, and this step's gradients are of a model that is gone.
-                alignment.align(self._model, self._family, self._calibration, self._spec.train)
 
     def _prune(self, fraction: float, optimizer: Optimizer) -> None:
         before = self._budget.without_layers(self.plan)
