@@ -74,7 +74,8 @@ def token_squares(hidden_NI: Tensor, gradient_NI: Tensor, run: int) -> Tensor:
     """(U,): the squared gradients of masks of ones over `run` channels of one token, summed in float32 or better."""
     sums_U = _zeros(hidden_NI, hidden_NI.shape[1] // run)
     for products_nI in _products(hidden_NI, gradient_NI):
-        sums_U += products_nI.unflatten(-1, (-1, run)).sum(dim=-1).square().sum(dim=0)
+        slopes_nU = products_nI if run == 1 else products_nI.unflatten(-1, (-1, run)).sum(dim=-1)
+        sums_U += slopes_nU.square_().sum(dim=0)
     return sums_U
 
 
@@ -97,7 +98,7 @@ def _products(hidden_NI: Tensor, gradient_NI: Tensor) -> Iterator[Tensor]:
     precise = _precise(hidden_NI)
     rows = entries.rows_at_once(hidden_NI.shape[1], hidden_NI.device)
     for x_nI, gradient_nI in zip(hidden_NI.split(rows), gradient_NI.split(rows), strict=True):
-        yield x_nI.to(precise) * gradient_nI.to(precise)
+        yield x_nI.to(precise, copy=True).mul_(gradient_nI)
 
 
 def _zeros(like: Tensor, count: int) -> Tensor:
