@@ -94,6 +94,6 @@ Every command answers with 0 success, 1 failure, 2 bad input, 3 cancelled, 130 i
 def main() -> None:
     """Prunery makes large language models smaller.
 
-    It fine-tunes a model with LoRA while it removes attention heads and FFN channels step by step, and publishes a
+    It fine-tunes a model with LoRA while it removes attention heads and FFN channels, and publishes a
     checkpoint that any tool for Hugging Face models loads.
     """
