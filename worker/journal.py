@@ -111,6 +111,9 @@ class Journal:
             case str() if type_ not in set(Status):
                 with self._lock:
                     self._events.append((type_, event))
+                    if type_ == "prune" and self._progress is not None:
+                        # What is gone is gone at once, though the step that it belongs to may take long to end.
+                        self._progress, self._moved = self._progress | {"sparsity": event["sparsity"]}, True
             case _:
                 self._note_output(f"The engine reported something unreadable: {text[:200]}")
 

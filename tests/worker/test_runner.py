@@ -69,6 +69,23 @@ def test_a_job_that_succeeds(quick: Settings, desk: Desk, bucket: "Bucket") -> N
     assert len(keys(bucket)) == 4  # two of the four files have the same content
 
 
+def test_what_a_cut_took_is_told_before_its_step_ends(
+    quick: Settings, desk: Desk, tmp_path: Path, elsewhere: Elsewhere
+) -> None:
+    go_on = tmp_path / "go on"
+    job_id = desk.submit(wait_for=str(go_on))
+
+    def watch() -> None:
+        try:
+            wait_until(lambda: (desk.job(job_id).progress or {}).get("sparsity") == 0.3)
+        finally:
+            go_on.touch()
+
+    elsewhere.do(watch)
+    work(quick, child("succeeds"))
+    assert desk.job(job_id).status == "succeeded"
+
+
 def test_a_doubled_doorbell_starts_nothing(quick: Settings, desk: Desk, started: Path) -> None:
     job_id = desk.submit(started=str(started))
     for _ in range(3):
