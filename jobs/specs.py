@@ -54,7 +54,7 @@ class TrainSpec(Spec):
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         "auto",
         description="What matrix products are in; the adapters stay in float32. auto: bfloat16 where the device has it "
-        "and is quicker by it, as GPUs and processors with AMX are.",
+        "and is quicker by it, as GPUs, processors with AMX, and AMD's since Zen 4 are.",
     )
     base_precision: Literal["full", "int8", "nf4"] = Field(
         "full", description="How the frozen weights are held: as `precision` has them, or in 8 or 4 bits."

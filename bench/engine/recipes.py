@@ -11,7 +11,7 @@ Recipe = dict[str, Any]
 STEPS, BATCH, MICRO_BATCH, TOKENS = 100, 4, 1, 256
 SCHEDULE = {"steps": STEPS, "batch_size": BATCH, "micro_batch_size": MICRO_BATCH, "sequence_length": TOKENS}
 TRAIN = {"learning_rate": 1e-3, "learning_rate_schedule": "linear", **SCHEDULE}
-"""Products are in bfloat16 where the processor has matrix tiles for it (AMX), else in float32: that is then quicker."""
+"""Products are in bfloat16 where the processor is quicker by it (AMX, or AMD since Zen 4), else in float32."""
 
 REMOVED = {"50.6": 0.4954, "58.3": 0.419, "80": 0.2025}
 """By the most of the twin's block parameters that may be kept, in percent; widths are multiples of eight below that."""

@@ -53,8 +53,9 @@ def micro_batch(spec: TrainSpec) -> int:
 def uses_bfloat16(spec: TrainSpec) -> bool:
     """Whether matrix products run in bfloat16; `auto` says yes where that is quicker.
 
-    Of x86 processors that is so with matrix tiles (AMX): with the vector instructions alone (AVX-512 BF16) a training
-    step of a small model took 1.6 times as long as in float32.
+    Of x86 processors that is so with matrix tiles (AMX), and with AMD's vector instructions (AVX-512 BF16), which do
+    more than twice the work of those for float32: on a Zen 4 a training step of a small model took 0.65 times as long.
+    With the like of Intel it took 1.6 times as long.
     """
     if spec.precision != "auto":
         return spec.precision == "bfloat16"
@@ -62,7 +63,8 @@ def uses_bfloat16(spec: TrainSpec) -> bool:
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     capabilities = torch.cpu.get_capabilities()
     if capabilities["architecture"] == "x86_64":
-        return bool(capabilities.get("amx_bf16"))
+        by_amd = capabilities.get("sse4a")  # which no other maker has; brands are as a hypervisor likes them
+        return bool(capabilities.get("amx_bf16") or (capabilities.get("avx512_bf16") and by_amd))
     # Builds of PyTorch without oneDNN do not know the question: they have no such products.
     supported = getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", None)
     return supported is not None and bool(supported())

@@ -45,12 +45,21 @@ def test_adapters_moments_cuts_and_merges_stay_in_float32() -> None:
     assert verification.exact_answers(model, ids_BT).dtype == torch.float64
 
 
-@pytest.mark.parametrize("tiles", [False, True])
-def test_left_open_products_are_in_what_is_quicker_here(tiles: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Vector instructions for bfloat16 are slower than float32 on the processors that have no tiles."""
-    found = MappingProxyType({"architecture": "x86_64", "avx512_bf16": True, "amx_bf16": tiles})
+@pytest.mark.parametrize(
+    ("has", "quicker"),
+    [
+        ({"avx512_bf16": True, "amx_bf16": False, "sse4a": False}, False),  # Intel, without matrix tiles
+        ({"avx512_bf16": True, "amx_bf16": True, "sse4a": False}, True),
+        ({"avx512_bf16": True, "amx_bf16": False, "sse4a": True}, True),  # AMD since Zen 4
+        ({"avx512_bf16": False, "amx_bf16": False, "sse4a": True}, False),
+    ],
+)
+def test_left_open_products_are_in_what_is_quicker_here(
+    has: dict[str, bool], quicker: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = MappingProxyType({"architecture": "x86_64", **has})
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: found)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert training.uses_bfloat16(TrainSpec()) is tiles
+    assert training.uses_bfloat16(TrainSpec()) is quicker
     for said in ("bfloat16", "float32"):
         assert training.uses_bfloat16(TrainSpec(precision=said)) is (said == "bfloat16")
