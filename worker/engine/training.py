@@ -55,7 +55,7 @@ def uses_bfloat16(spec: TrainSpec) -> bool:
 
     Of x86 processors that is so with matrix tiles (AMX), and with AMD's vector instructions (AVX-512 BF16), which do
     more than twice the work of those for float32: on a Zen 4 a training step of a small model took 0.65 times as long.
-    With the like of Intel it took 1.6 times as long.
+    On a processor of another kind that has the like it took 1.6 times as long.
     """
     if spec.precision != "auto":
         return spec.precision == "bfloat16"
