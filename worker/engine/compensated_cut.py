@@ -108,7 +108,9 @@ class _Mending:
                     with suppress(_Reached):
                         self._now.run(self._index, batch)
                     inputs_NS, errors_NO = seen[gate][0].flatten(0, -2), self._errors(batch, seen).flatten(0, -2)
-                    moments = moments or Moments(inputs_NS.shape[1], errors_NO.shape[1], inputs_NS.device)
+                    if moments is None:
+                        window = self._now.hidden[batch].shape[1]
+                        moments = Moments(inputs_NS.shape[1], errors_NO.shape[1], inputs_NS.device, window=window)
                     with torch.autocast(inputs_NS.device.type, enabled=False):
                         moments.add(inputs_NS, errors_NO)
             assert moments is not None

@@ -12,17 +12,22 @@ RIDGE = 1e-2
 """Damping as a part of the mean diagonal of the inputs' Gram matrix, silent channels left aside."""
 
 HELD_OUT = 8
-"""One in so many tokens judges the solution instead of shaping it."""
+"""One in so many tokens judges the solution instead of shaping it, from window to window in other places: the first
+one is like no other. It is the attention sink, a hundred times as long as the rest, which must be shaped too, and
+judged as well."""
 
 
 class Moments:
     """Second moments of a layer's inputs and of its errors against them, uncentred: what least squares needs to know.
 
-    Tokens are added as they come; one in `HELD_OUT` judges the solution, the others shape it, whatever the pieces.
+    Tokens are added as they come, window after window; one in `HELD_OUT` judges the solution, the others shape it,
+    whatever the pieces.
     Products are taken in float32 (PyTorch's default keeps TF32 out of them), sums over pieces in float64.
     """
 
-    def __init__(self, inputs: int, outputs: int, device: torch.device) -> None:
+    def __init__(self, inputs: int, outputs: int, device: torch.device, *, window: int) -> None:
+        """`window`: how many tokens one has."""
+        self._window = window
         self.shaping_SS = torch.zeros(inputs, inputs, dtype=torch.float64, device=device)
         self.judging_SS = torch.zeros_like(self.shaping_SS)
         self.shaping_OS = torch.zeros(outputs, inputs, dtype=torch.float64, device=device)
@@ -32,7 +37,7 @@ class Moments:
     def add(self, inputs_NS: Tensor, errors_NO: Tensor) -> None:
         """Take in some more tokens; an error is what the layer should have answered less what it did answer."""
         number_N = torch.arange(self._tokens, self._tokens + len(inputs_NS), device=inputs_NS.device)
-        judging_N = number_N % HELD_OUT == 0
+        judging_N = (number_N // self._window + number_N % self._window) % HELD_OUT == 0
         self._tokens += len(inputs_NS)
         for gram_SS, cross_OS, chosen_N in (
             (self.shaping_SS, self.shaping_OS, ~judging_N),

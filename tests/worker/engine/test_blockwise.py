@@ -68,10 +68,10 @@ def test_a_stream_ends_where_the_decoder_does(model_type: str, monkeypatch: pyte
 def test_moments_do_not_know_the_pieces() -> None:
     draw = torch.Generator().manual_seed(0)
     inputs_NS, errors_NO = torch.randn(500, 6, generator=draw), torch.randn(500, 3, generator=draw)
-    pieces = Moments(6, 3, inputs_NS.device)
+    pieces = Moments(6, 3, inputs_NS.device, window=100)
     for part_NS, part_NO in zip(inputs_NS.split(37), errors_NO.split(37), strict=True):
         pieces.add(part_NS, part_NO)
-    judging_N = torch.arange(500) % HELD_OUT == 0
+    judging_N = torch.stack([(window + torch.arange(100)) % HELD_OUT == 0 for window in range(5)]).flatten()
     for gram_SS, cross_OS, chosen_N in (
         (pieces.shaping_SS, pieces.shaping_OS, ~judging_N),
         (pieces.judging_SS, pieces.judging_OS, judging_N),

@@ -25,7 +25,7 @@ def draw(*size: int, seed: int = 0) -> Tensor:
 
 
 def moments(inputs_NS: Tensor, errors_NO: Tensor) -> Moments:
-    found = Moments(inputs_NS.shape[1], errors_NO.shape[1], inputs_NS.device)
+    found = Moments(inputs_NS.shape[1], errors_NO.shape[1], inputs_NS.device, window=len(inputs_NS))
     found.add(inputs_NS, errors_NO)
     return found
 
@@ -50,6 +50,19 @@ def test_the_correction_is_the_ridge_solution_in_float64() -> None:
     left = torch.cat([inputs_NS[shaping].double(), ridge.sqrt() * torch.eye(5, dtype=torch.float64)])
     right = torch.cat([errors_NO[shaping].double(), torch.zeros(5, 6, dtype=torch.float64)])
     torch.testing.assert_close(found, torch.linalg.lstsq(left, right).solution.T, rtol=1e-4, atol=1e-5)
+
+
+def test_what_only_first_tokens_say_is_made_up_for_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the few channels that make the attention sink are silent but for the first token of each window."""
+    monkeypatch.setattr(reconstruction, "RIDGE", 1e-9)
+    windows, tokens = 10, 2 * reconstruction.HELD_OUT
+    inputs_WTS = draw(windows, tokens, 4)
+    inputs_WTS[:, 1:, 0] = 0.0
+    inputs_WTS[:, 0, 0] *= 100.0
+    inputs_NS, missing_OS = inputs_WTS.flatten(0, 1), draw(3, 4, seed=1)
+    found = Moments(4, 3, inputs_NS.device, window=tokens)
+    found.add(inputs_NS, inputs_NS @ missing_OS.T)
+    torch.testing.assert_close(correction(found).float(), missing_OS, rtol=1e-4, atol=1e-4)
 
 
 def test_silent_channels_are_as_if_they_were_not_there() -> None:
