@@ -13,16 +13,15 @@ RIDGE = 1e-2
 
 HELD_OUT = 8
 """One in so many tokens judges the solution instead of shaping it, from window to window in other places: the first
-one is like no other. It is the attention sink, a hundred times as long as the rest, which must be shaped too, and
-judged as well."""
+one is like no other. It is often the attention sink, a hundred times as long as the rest: a fit must have seen it."""
 
 
 class Moments:
     """Second moments of a layer's inputs and of its errors against them, uncentred: what least squares needs to know.
 
     Tokens are added as they come, window after window; one in `HELD_OUT` judges the solution, the others shape it,
-    whatever the pieces.
-    Products are taken in float32 (PyTorch's default keeps TF32 out of them), sums over pieces in float64.
+    whatever the pieces. Products are taken in float32 (PyTorch's default keeps TF32 out of them), sums over pieces in
+    float64.
     """
 
     def __init__(self, inputs: int, outputs: int, device: torch.device, *, window: int) -> None:
