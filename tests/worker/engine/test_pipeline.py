@@ -168,19 +168,6 @@ def test_the_same_seed_keeps_the_same_units_and_weights(small_model: Path, small
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
 
 
-def test_micro_batches_change_nothing_but_rounding(small_model: Path, small_text: Path, tmp_path: Path) -> None:
-    train = {"steps": 1, "batch_size": 4, "sequence_length": 64, "precision": "float32"}
-    found = []
-    for size in (4, 1):
-        method = {"train": train | {"micro_batch_size": size}, "lora": {"dropout": 0.0}}
-        _, events, folder = run(spec_for(small_model, small_text, method=method), tmp_path / str(size))
-        losses = [event["loss"] for event in events if event["type"] == "progress"]
-        found.append((losses, json.loads((folder / "compression_report.json").read_text())["kept"]))
-    (whole_losses, whole_kept), (parts_losses, parts_kept) = found
-    assert parts_losses == pytest.approx(whole_losses, rel=1e-5)
-    assert parts_kept == whole_kept
-
-
 def test_a_bfloat16_model_stays_bfloat16_on_disk(small_model: Path, small_text: Path, tmp_path: Path) -> None:
     base = tmp_path / "base"
     AutoModelForCausalLM.from_pretrained(small_model, dtype=torch.bfloat16).save_pretrained(base)

@@ -1,4 +1,4 @@
-"""Cutting at every event, at the last one or after training: the same model in the end."""
+"""When units are cut, how a batch passes and what is computed anew: the same model in the end."""
 
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,12 @@ def test_when_units_are_cut_for_real_changes_nothing_but_rounding(
         assert later.state.keys() == at_every_event.state.keys()
         for name, tensor in later.state.items():
             assert (tensor - at_every_event.state[name]).abs().max() <= 1e-3 * tensor.abs().max(), name
+
+
+def test_micro_batches_change_nothing_but_rounding(small_model: Path, tmp_path: Path) -> None:
+    whole, parts = (prune(small_model, spec_of(train={"micro_batch_size": size}), tmp_path) for size in (4, 1))
+    assert parts.plan == whole.plan
+    assert parts.losses == pytest.approx(whole.losses, rel=1e-4)
 
 
 def test_computing_activations_anew_changes_nothing(
