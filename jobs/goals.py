@@ -57,13 +57,13 @@ def goal(shape: ModelShape, spec: JobSpec) -> Goal:
             f"Removing {method.layers_to_remove} of {shape.layers} layers leaves less than the first and the last.",
             hint=f"Remove at most {max(0, shape.layers - 2)} layers.",
         )
-    floor = _floor(shape, method)
+    least = floor(shape, method)
     asked = wanted(shape, spec)
     rest = asked - (shape.block_parameters - left.block_parameters)
     rules = Rules(
         scope=method.scope,
         round_ffn_to=method.ffn_multiple,
-        floor=floor,
+        floor=least,
         tensor_parallel=method.budget.tensor_parallel,
         heads_share=method.budget.heads_share,
         at_least=isinstance(method.target, WeightBytes),
@@ -73,7 +73,7 @@ def goal(shape: ModelShape, spec: JobSpec) -> Goal:
     )
     layout = _layout(left, rest, method, rules)
     removed = round(asked) if layout is None else widths.removed(shape, layout)
-    return Goal(left.layers, removed, layout, floor)
+    return Goal(left.layers, removed, layout, least)
 
 
 def wanted(shape: ModelShape, spec: JobSpec) -> float:
@@ -117,7 +117,7 @@ def _within(shape: ModelShape, removed: float) -> float:
     return removed
 
 
-def _floor(shape: ModelShape, method: LoraPruneSpec) -> Widths:
+def floor(shape: ModelShape, method: LoraPruneSpec) -> Widths:
     """What every layer keeps at least: one KV group, one multiple of FFN channels, and the part asked for."""
     part = method.budget.min_fraction
     multiple = method.ffn_multiple

@@ -3,7 +3,8 @@
 What goes, goes in quanta: a KV group, or a multiple of FFN channels, the least important of its layer first.
 """
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -38,6 +39,14 @@ class Room:
     def next_ffn(self, ffn: int) -> int:
         """The next smaller FFN width."""
         return ffn - (ffn % self.ffn_multiple or self.ffn_multiple)
+
+    def finest(self, layout: Layout) -> int:
+        """Parameters of the least that can still go: FFN channels, or a KV group where no layer has channels to give.
+
+        A target is met to half of it, or to the whole of it where there are only groups left to choose from.
+        """
+        gives_channels = any(layer.ffn > self.floor.ffn for layer in layout)
+        return self.ffn_multiple * self.shape.ffn_channel_cost if gives_channels else self.shape.kv_group_cost
 
 
 @dataclass(frozen=True, order=True)
@@ -113,16 +122,15 @@ def by_influence(room: Room, influence: Sequence[float], wanted: int, *, amplitu
     proportion, so that the end does not depend on how many events there are.
     """
     parts = _parts_of(room, influence, wanted, amplitude)
-    layout = [_nearest(room, layer, part) for layer, part in zip(room.present, parts, strict=True)]
-    quantum = room.ffn_multiple * room.shape.ffn_channel_cost
-    while True:
-        over = room.lost(tuple(layout)) - wanted
-        if abs(over) <= quantum / 2:
-            return tuple(layout)
-        moved = _moved(room, layout, parts, back=over > 0)
-        if moved is None or abs(room.lost(tuple(moved)) - wanted) >= abs(over):
-            return tuple(layout)
-        layout = moved
+    layout = tuple(_nearest(room, layer, part) for layer, part in zip(room.present, parts, strict=True))
+    moves = [_with_channels, _with_groups]
+    while moves:
+        nearer = _moved(room, layout, parts, wanted, moves[0])
+        if nearer is None:
+            moves.pop(0)  # groups only where channels come no nearer
+        else:
+            layout = nearer
+    return layout
 
 
 def _parts_of(room: Room, influence: Sequence[float], wanted: int, amplitude: float) -> list[float]:
@@ -146,25 +154,44 @@ def _parts_of(room: Room, influence: Sequence[float], wanted: int, amplitude: fl
 def _nearest(room: Room, present: Widths, part: float) -> Widths:
     """The widths at which a layer has lost about `part`: KV groups give theirs, FFN channels make up the rest.
 
-    No more groups than the part comes to beside the channels that are gone: those can add to it, but not come back.
+    Groups give more where all channels that may go are not enough, and no more than the part comes to beside the
+    channels that are gone: those can add to it, but not come back.
     """
     shape = room.shape
-    most = int((part * room.whole - (shape.ffn - present.ffn) * shape.ffn_channel_cost) / shape.kv_group_cost)
-    gone = min(most, round(widths.groups_part(part, room.heads_share) * shape.kv_heads))
+    wanted = part * room.whole
+    least = math.ceil((wanted - (shape.ffn - room.floor.ffn) * shape.ffn_channel_cost) / shape.kv_group_cost)
+    most = int((wanted - (shape.ffn - present.ffn) * shape.ffn_channel_cost) / shape.kv_group_cost)
+    gone = min(most, max(least, round(widths.groups_part(part, room.heads_share) * shape.kv_heads)))
     groups = min(present.kv_groups, max(room.floor.kv_groups, shape.kv_heads - gone))
-    rest = part * room.whole - (shape.kv_heads - groups) * shape.kv_group_cost
+    rest = wanted - (shape.kv_heads - groups) * shape.kv_group_cost
     ffn = present.ffn
     while room.next_ffn(ffn) >= room.floor.ffn and (shape.ffn - ffn) * shape.ffn_channel_cost < rest:
         ffn = room.next_ffn(ffn)
     return Widths(groups, ffn)
 
 
-def _moved(room: Room, layout: list[Widths], parts: Sequence[float], *, back: bool) -> list[Widths] | None:
-    """One quantum more of FFN from the layer that is furthest above its part, or one given back; None if none can."""
+def _moved(
+    room: Room, layout: Layout, parts: Sequence[float], wanted: int, move: Callable[[Room, Widths, bool], Widths]
+) -> Layout | None:
+    """One quantum more from the layer that is furthest behind its part, or given back to the one that is furthest
+    ahead; None if no layer can, or none comes nearer by it."""
+    over = room.lost(layout) - wanted
     ahead = [widths.lost(room.shape, layer) - part * room.whole for layer, part in zip(layout, parts, strict=True)]
-    for place in sorted(range(len(layout)), key=lambda place: (-ahead[place] if back else ahead[place], place)):
-        ffn, present = layout[place].ffn, room.present[place].ffn
-        new = min(ffn + room.ffn_multiple, present) if back else room.next_ffn(ffn)
-        if new != ffn and room.floor.ffn <= new <= present:
-            return [*layout[:place], replace(layout[place], ffn=new), *layout[place + 1 :]]
+    for place in sorted(range(len(layout)), key=lambda place: (-ahead[place] if over > 0 else ahead[place], place)):
+        new, present = move(room, layout[place], over > 0), room.present[place]
+        within = room.floor.kv_groups <= new.kv_groups <= present.kv_groups and room.floor.ffn <= new.ffn <= present.ffn
+        if new != layout[place] and within:
+            moved = (*layout[:place], new, *layout[place + 1 :])
+            return moved if abs(room.lost(moved) - wanted) < abs(over) else None
     return None
+
+
+def _with_channels(room: Room, layer: Widths, back: bool) -> Widths:
+    """A multiple of FFN channels less, or given back."""
+    larger = min(layer.ffn - layer.ffn % room.ffn_multiple + room.ffn_multiple, room.shape.ffn)
+    return replace(layer, ffn=larger if back else room.next_ffn(layer.ffn))
+
+
+def _with_groups(room: Room, layer: Widths, back: bool) -> Widths:
+    """A KV group less, or given back."""
+    return replace(layer, kv_groups=layer.kv_groups + (1 if back else -1))

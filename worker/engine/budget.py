@@ -47,11 +47,11 @@ class Budget:
 
     def layout(self, fraction: float, current: Plan, scores: Scores) -> Layout:
         """What each layer keeps after `fraction` (0 to 1) of the way."""
-        multiple, final = self._spec.ffn_multiple, self._goal.layout
+        final = self._goal.layout
         if final is not None:
+            multiple = self._spec.ffn_multiple
             return tuple(widths.between(self._shape, layer, fraction, round_ffn_to=multiple) for layer in final)
-        wanted = round(fraction * self._from_units)
-        room = Room(self._shape, current.layout, self._goal.floor, multiple, self._spec.budget.heads_share)
+        wanted, room = round(fraction * self._from_units), self._room(current)
         match self._spec.budget.allocation:
             case "global":
                 return allocation.by_score(room, scores, wanted, per_parameter=self._per_parameter)
@@ -64,13 +64,15 @@ class Budget:
                 assert_never(self._spec.budget.allocation)
 
     def met(self, current: Plan) -> bool:
-        """Whether this is the end of the way: exactly, or to one quantum where scores decide."""
+        """Whether this is the end of the way: exactly, or to the least that can go where scores decide."""
         if self._goal.layout is not None:
             return current.layout == self._goal.layout
-        by_ffn = "mlp_channels" in self._spec.scope
-        quantum = self._spec.ffn_multiple * self._shape.ffn_channel_cost if by_ffn else self._shape.kv_group_cost
         apart = abs(current.removed(self._shape) - self._goal.removed)
-        return len(current.layers) == self._goal.layers and apart <= quantum
+        return len(current.layers) == self._goal.layers and apart <= self._room(current).finest(current.layout)
+
+    def _room(self, current: Plan) -> Room:
+        multiple, share = self._spec.ffn_multiple, self._spec.budget.heads_share
+        return Room(self._shape, current.layout, self._goal.floor, multiple, share)
 
     @property
     def _from_units(self) -> int:

@@ -45,6 +45,7 @@ class IterativePruning(TrainerCallback):
         self._model = model
         self._family = family
         self._shape = shape
+        self._goal = goal
         self._spec = spec
         self._calibration = calibration
         self._reporter = reporter
@@ -158,6 +159,10 @@ class IterativePruning(TrainerCallback):
                     hint="Allow a larger increase, or cut in smaller steps: a smaller prune_every_steps.",
                 )
         elif not early and not self._budget.met(self.plan):
-            raise errors.TargetUnreachable(f"Training ended at {self.plan.layout}, before the target was reached.")
+            raise errors.TargetUnreachable(
+                f"Training ended with {widths.ratio(self._shape, self.plan.layout):.4f} of the block parameters gone, "
+                f"not {self._goal.ratio(self._shape):.4f} as asked.",
+                hint="Ask for another allocation, a smaller min_fraction or round_ffn_to, or a wider scope.",
+            )
         self._cutter.cut(self.plan, None)
         return self.plan

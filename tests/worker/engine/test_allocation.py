@@ -1,14 +1,16 @@
 """Layers share what goes: to one quantum, within their floors, the least important first, never giving back."""
 
 import itertools
+from dataclasses import replace
 
 import pytest
 import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from jobs import widths
+from jobs import goals, widths
 from jobs.shapes import ModelShape
+from jobs.specs import LoraPruneSpec
 from jobs.widths import Layout, Widths
 from worker.engine import allocation
 from worker.engine.allocation import Room
@@ -19,10 +21,16 @@ SHAPE = ModelShape(
     family="llama", layers=5, hidden=16, heads=8, kv_heads=4, head_dim=4, ffn=50, vocab=32, max_positions=8,
     norms=32, outside=1040,
 )  # fmt: skip
+GROUPED = ModelShape(
+    family="llama", layers=30, hidden=576, heads=9, kv_heads=3, head_dim=64, ffn=1536, vocab=49152,
+    max_positions=8192, norms=2 * 576, outside=49152 * 576 + 576, tied=True,
+)  # fmt: skip
+SHAPES = [SHAPE, GROUPED, replace(GROUPED, kv_heads=9)]
 MULTIPLE = 8
 FLOOR = Widths(1, MULTIPLE)
 QUANTUM = MULTIPLE * SHAPE.ffn_channel_cost
 MOST = SHAPE.layers * widths.lost(SHAPE, FLOOR)
+SCOPES = [["attention_heads", "mlp_channels"], ["attention_heads"], ["mlp_channels"]]
 
 
 def room(present: Layout, heads_share: float = 1.0) -> Room:
@@ -37,35 +45,51 @@ def random_scores(layout: Layout, seed: int) -> Scores:
     }
 
 
-def check(before: Layout, after: Layout) -> None:
+def check(room: Room, before: Layout, after: Layout) -> None:
     for old, new in zip(before, after, strict=True):
-        assert FLOOR.kv_groups <= new.kv_groups <= old.kv_groups
-        assert FLOOR.ffn <= new.ffn <= old.ffn
-        assert new.ffn in (old.ffn, SHAPE.ffn) or new.ffn % MULTIPLE == 0
+        assert room.floor.kv_groups <= new.kv_groups <= old.kv_groups
+        assert room.floor.ffn <= new.ffn <= old.ffn
+        assert new.ffn in (old.ffn, room.shape.ffn) or new.ffn % room.ffn_multiple == 0
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(
     seed=st.integers(0, 1000),
     part=st.floats(0.05, 0.95),
     way=st.sampled_from(["score", "influence"]),
     heads_share=st.sampled_from([0.5, 1.0]),
+    shape=st.sampled_from(SHAPES),
+    scope=st.sampled_from(SCOPES),
+    min_fraction=st.sampled_from([0.0, 0.5, 0.6]),
 )
-@example(seed=298, part=0.15625, way="influence", heads_share=1.0)
-def test_every_event_meets_its_part_and_only_narrows(seed: int, part: float, way: str, heads_share: float) -> None:
-    layout = widths.dense(SHAPE)
-    influence = torch.rand(SHAPE.layers, generator=torch.Generator().manual_seed(seed)).tolist()
+@example(seed=298, part=0.15625, way="influence", heads_share=1.0, shape=SHAPE, scope=SCOPES[0], min_fraction=0.0)
+@example(seed=0, part=0.9, way="influence", heads_share=0.5, shape=SHAPES[2], scope=SCOPES[0], min_fraction=0.5)
+def test_every_event_meets_its_part_and_only_narrows(
+    seed: int, part: float, way: str, heads_share: float, shape: ModelShape, scope: list[str], min_fraction: float
+) -> None:
+    method = LoraPruneSpec.model_validate(
+        {
+            "type": "lora_prune",
+            "ratio": 0.5,
+            "scope": scope,
+            "round_ffn_to": MULTIPLE,
+            "budget": {"min_fraction": min_fraction},
+        }
+    )
+    floor = goals.floor(shape, method)
+    most = shape.layers * widths.lost(shape, floor)
+    layout = widths.dense(shape)
+    influence = torch.rand(shape.layers, generator=torch.Generator().manual_seed(seed)).tolist()
     for fraction in (0.3, 0.7, 1.0):
-        wanted = round(fraction * part * MOST)
+        wanted = round(fraction * part * most)
         before = layout
+        room = Room(shape, before, floor, MULTIPLE, heads_share)
         if way == "score":
-            layout = allocation.by_score(room(before), random_scores(before, seed), wanted, per_parameter=True)
+            layout = allocation.by_score(room, random_scores(before, seed), wanted, per_parameter=True)
         else:
-            layout = allocation.by_influence(room(before, heads_share), influence, wanted, amplitude=0.5)
-        check(before, layout)
-        apart = abs(widths.removed(SHAPE, layout) - wanted)
-        channels_left = any(layer.ffn > MULTIPLE for layer in layout)
-        assert apart <= (QUANTUM if channels_left else SHAPE.kv_group_cost)
+            layout = allocation.by_influence(room, influence, wanted, amplitude=0.5)
+        check(room, before, layout)
+        assert abs(widths.removed(shape, layout) - wanted) <= room.finest(layout)
 
 
 def test_the_least_worth_per_parameter_goes_wherever_it_stands() -> None:

@@ -14,6 +14,7 @@ from worker.engine.architectures import family
 BUDGETS: dict[str, dict[str, Any]] = {
     "protected": {"ratio": 0.3, "budget": {"allocation": "protected"}},  # the small model may have four layers only
     "adaptive": {"budget": {"allocation": "adaptive"}},
+    "adaptive, heads alone": {"ratio": 0.15, "scope": ["attention_heads"], "budget": {"allocation": "adaptive"}},
     "global": {"budget": {"allocation": "global"}},
     "a layer and widths": {"layers_to_remove": 1},
     "a layer, then by score": {"layers_to_remove": 1, "budget": {"allocation": "global"}},
@@ -30,7 +31,8 @@ def test_every_budget_is_met_and_the_model_is_its_plan(
     run = prune(small_model, spec, tmp_path)
 
     goal = goals.goal(shape, job_of(spec))
-    quantum = spec.ffn_multiple * shape.ffn_channel_cost
+    by_channels = "mlp_channels" in spec.scope
+    quantum = spec.ffn_multiple * shape.ffn_channel_cost if by_channels else shape.kv_group_cost
     assert abs(run.plan.removed(shape) - goal.removed) <= (0 if goal.layout else quantum)
     assert len(run.plan.layers) == shape.layers - spec.layers_to_remove
     assert {0, shape.layers - 1} <= {layer.index for layer in run.plan.layers}
