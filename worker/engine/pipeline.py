@@ -224,7 +224,7 @@ def _reference(job: Job, model: PreTrainedModel) -> tuple[Finetuned | None, PreT
         )
         if not complete:
             job.reporter.log("The job is to finish early: the fine-tuned dense model is left out.", "warning")
-            return None, adapted.unload()
+            return None, adapters.detach(adapted)
         # Not through `adapted`, whose forward the Trainer left in mixed precision.
         perplexity = job.perplexity(model)
         job.reporter.held_out("dense_finetuned", perplexity)

@@ -7,12 +7,17 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
+from torch import Tensor
 
 from jobs import widths
+from jobs.specs import JobSpec
 from tests.worker.engine.runs import Run, Stopped, prune, spec_of
-from worker.engine import base_models, orders
+from worker.engine import base_models, orders, pipeline
 from worker.engine.checkpoints import MANIFEST, stored
+from worker.engine.job import Inputs
 from worker.engine.orders import Order, Orders
+from worker.engine.reporter import Reporter
 
 STEPS = 12
 FIRST_CUT, LAST_CUT = 2, 6
@@ -129,3 +134,30 @@ def test_checkpoints_are_also_due_by_the_clock(small_model: Path, tmp_path: Path
     manifest = json.loads((newest / MANIFEST).read_text())
     assert 0.35 < manifest["sparsity"] < 0.45
     assert manifest["perplexity"] > 1
+
+
+def test_a_reference_that_is_to_finish_leaves_no_trace(small_model: Path, small_text: Path, tmp_path: Path) -> None:
+    """The job goes on with the dense model as it was, norms that learned among it."""
+
+    def weights(name: str, at: int) -> dict[str, Tensor]:
+        work = tmp_path / name
+        work.mkdir()
+        listen = order_at(work, at, Order.FINISH)
+        if not at:
+            orders.give(work, Order.FINISH)
+        job = JobSpec.model_validate(
+            {
+                "base_model": {"source": "local", "path": str(small_model)},
+                "dataset": {"source": "local", "path": str(small_text), "max_samples": 60},
+                "method": spec_of(train={"steps": 6}).model_dump(),
+                "evaluation": {"max_windows": 8, "finetuned_reference": True, "benchmark": False},
+            }
+        )
+        inputs = Inputs(job.base_model, job.dataset, None, [])  # type: ignore[arg-type]
+        file = Orders(work / orders.FILE)
+        pipeline.compress(job, inputs, work / "model", work, Reporter(listen), orders=file)
+        return load_file(work / "model" / "model.safetensors")
+
+    never, begun = weights("never", at=0), weights("begun", at=3)
+    assert never.keys() == begun.keys()
+    assert all(torch.equal(tensor, begun[name]) for name, tensor in never.items())
