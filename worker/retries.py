@@ -4,7 +4,7 @@
 |---|---|
 | out_of_gpu_memory in training | half the micro-batch, the batch as it was; twice at most |
 | out_of_host_memory | half the micro-batch where it is training; once |
-| nan_loss in training | half the learning rate, from the checkpoint before the last; once |
+| nan_loss, score_not_finite in training | half the learning rate, from the checkpoint before the last; once |
 | killed from outside | tried again, which does not count as an attempt, up to a limit |
 | storage_error, base_model_unavailable | the same, after growing pauses |
 | gpu_fault | the same; its worker takes no further job |
@@ -27,7 +27,10 @@ ELSEWHERE = frozenset(
 )
 """Not the job's fault, whoever's it is."""
 
-MOST_BY_CODE = {errors.OutOfGpuMemory.code: 2, errors.OutOfHostMemory.code: 1, errors.LossNotFinite.code: 1}
+LOST = frozenset({errors.LossNotFinite.code, errors.ScoreNotFinite.code})
+"""One and the same mishap, told by whichever saw it first: scores do at a cut, the loss at every other step."""
+
+MOST_BY_CODE = {errors.OutOfGpuMemory.code: 2, errors.OutOfHostMemory.code: 1, **dict.fromkeys(LOST, 1)}
 
 
 @dataclass(frozen=True)
@@ -90,10 +93,11 @@ def decide(
 def _otherwise(error: Json, standing: Standing, delay: float) -> Retry | GiveUp:
     """What a second try would do differently."""
     code, is_training = error["code"], error["phase"] in TRAINING
-    if sum(past["code"] == code for past in standing.history) >= MOST_BY_CODE[code]:
+    alike = LOST if code in LOST else {code}
+    if sum(past["code"] in alike for past in standing.history) >= MOST_BY_CODE[code]:
         return GiveUp(error)
     smaller = _smaller(error.get("micro_batch_size")) if is_training else None
-    if code == errors.LossNotFinite.code:
+    if code in LOST:
         factor = standing.overrides.get("learning_rate_factor") or 1.0
         overrides = {"learning_rate_factor": factor / 2}
         return Retry(0, overrides, is_last_checkpoint_suspect=True) if is_training else GiveUp(error)

@@ -51,13 +51,15 @@ def test_out_of_host_memory_is_tried_again_once() -> None:
     assert isinstance(decide(failed, failed), GiveUp)
 
 
-def test_a_lost_loss_is_tried_again_once_at_half_the_rate() -> None:
-    failed = error("nan_loss")
+@pytest.mark.parametrize(("code", "other"), [("nan_loss", "score_not_finite"), ("score_not_finite", "nan_loss")])
+def test_a_lost_loss_is_tried_again_once_at_half_the_rate(code: str, other: str) -> None:
+    failed = error(code)
     assert decide(failed) == Retry(0, {"learning_rate_factor": 0.5}, is_last_checkpoint_suspect=True)
     halved = decide(failed, overrides={"learning_rate_factor": 0.5})
     assert halved == Retry(0, {"learning_rate_factor": 0.25}, is_last_checkpoint_suspect=True)
     assert isinstance(decide(failed, failed), GiveUp)
-    assert isinstance(decide(error("nan_loss", "evaluating")), GiveUp)
+    assert isinstance(decide(failed, error(other)), GiveUp)
+    assert isinstance(decide(error(code, "evaluating")), GiveUp)
 
 
 @pytest.mark.parametrize("code", ["storage_error", "base_model_unavailable", "engine_killed"])
@@ -81,7 +83,7 @@ def test_a_crash_is_tried_again_after_growing_pauses_as_long_as_it_is_elsewhere(
 
 
 def test_nothing_is_tried_more_often_than_is_allowed() -> None:
-    for code in ("engine_crashed", "out_of_gpu_memory", "nan_loss"):
+    for code in ("engine_crashed", "out_of_gpu_memory", "nan_loss", "score_not_finite"):
         assert isinstance(decide(error(code, micro_batch_size=8), left=0), GiveUp)
 
 
