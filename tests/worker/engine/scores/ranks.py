@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 import torch
-from torch import distributed
+from torch import Tensor, distributed
 from torch.nn.parallel import DistributedDataParallel
 
 from jobs.criteria import Criterion
@@ -18,8 +18,8 @@ from worker.engine.windows import IGNORED
 
 RANKS = 2
 TARGET = (Widths(kv_groups=1, ffn=24),) * 2
-Result = dict[str, tuple[Scores, list[dict[str, Any]]]]
-"""By criterion: the average scores, and the plan that comes of them."""
+Result = dict[str, tuple[dict[str, Tensor], Scores, list[dict[str, Any]]]]
+"""By criterion: what this rank itself has averaged, the average scores, and the plan that comes of them."""
 
 
 def main(rank: int, folder: Path) -> None:
@@ -31,7 +31,7 @@ def main(rank: int, folder: Path) -> None:
     distributed.destroy_process_group()
 
 
-def scored(criterion: Criterion, rank: int) -> tuple[Scores, list[dict[str, Any]]]:
+def scored(criterion: Criterion, rank: int) -> tuple[dict[str, Tensor], Scores, list[dict[str, Any]]]:
     """Two steps, each of one micro-batch per sequence of this rank's half."""
     model, shape = adapted_model()
     wrapped = DistributedDataParallel(model)
@@ -53,4 +53,5 @@ def scored(criterion: Criterion, rank: int) -> tuple[Scores, list[dict[str, Any]
                     parameter -= 0.1 * parameter.grad
         wrapped.zero_grad()
     scorer.close()
-    return average.value(), plan.narrow(dense, average.value(), TARGET).to_json()
+    own = {name: tensor.clone() for name, tensor in average.state().items()}  # before ranks agree on the first one's
+    return own, average.value(), plan.narrow(dense, average.value(), TARGET).to_json()
