@@ -7,7 +7,7 @@ import pstats
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
@@ -17,12 +17,13 @@ from bench.memory import MB, resident, resident_peak
 from jobs.criteria import Criterion, ScoreSpec
 from jobs.shapes import read
 from jobs.specs import LoraSpec, TrainSpec
-from worker.engine import adapters, scores, training_loss
+from worker.engine import adapters, plan, scores, training_loss
 from worker.engine.adapters import Adapted, Factors
 from worker.engine.architectures import family
 from worker.engine.plan import Plan
 from worker.engine.scores import entries
 from worker.engine.scores.lora_gradient import channel_scores
+from worker.engine.scores.running_average import RunningAverage
 from worker.engine.training import uses_bfloat16
 
 SHARE_BAR = 3.0
@@ -36,8 +37,7 @@ MEMORY_BAR = 0.1  # of the matrix
 
 
 def measure(folder: Path) -> Iterator[Figure]:
-    criteria: tuple[Criterion, ...] = ("token_fisher", "lora_fisher", "lora_gradient")
-    for criterion in criteria:
+    for criterion in get_args(Criterion):
         yield Figure(f"scoring_share_{criterion}", 100 * share(criterion), "% of a step", SHARE_BAR)
     chunk = entries.rows_at_once(COLUMNS, torch.device("cpu"))
     small, large = (peak(rows, chunk) for rows in (ROWS // 4, ROWS))
@@ -56,12 +56,13 @@ def share(criterion: Criterion) -> float:
     adapters.attach(model, family(shape), LoraSpec(), seed=0)
     optimizer = torch.optim.AdamW(parameter for parameter in model.parameters() if parameter.requires_grad)
     scorer = scores.start(model, family(shape), shape, ScoreSpec(criterion=criterion), seed=0)
+    average, dense = RunningAverage(ScoreSpec().ema), Plan.dense(shape)
     ids_BT = torch.randint(config.vocab_size, (SEQUENCES, LENGTH))
 
     def step() -> None:
         loss = training_loss.of(model, ids_BT, ids_BT, ids_BT.numel(), bfloat16=uses_bfloat16(TrainSpec()))
         loss.backward()  # type: ignore[no-untyped-call]
-        scorer.take(Plan.dense(shape))
+        average.add(plan.restrict(scorer.take(dense), dense, dense))
         optimizer.step()
         optimizer.zero_grad()
 
@@ -70,18 +71,22 @@ def share(criterion: Criterion) -> float:
     since = time.process_time()
     for _ in range(STEPS):
         profile.runcall(step)
-    return _inside(profile, Path(scores.__file__).parent) / (time.process_time() - since)
+    return _inside(profile, (Path(scores.__file__).parent, Path(plan.__file__))) / (time.process_time() - since)
 
 
-def _inside(profile: cProfile.Profile, package: Path) -> float:
-    """Seconds between each entry into a package's code and the way out of it."""
+def _inside(profile: cProfile.Profile, places: tuple[Path, ...]) -> float:
+    """Seconds between each entry into the code in these folders and files and the way out of it."""
+
+    def is_inside(file: str) -> bool:
+        return any(Path(file).is_relative_to(place) for place in places)
+
     stats: dict[Any, Any] = pstats.Stats(profile).stats  # type: ignore[attr-defined]  # undocumented, but long-lived
     inside: list[float] = [
         seconds
         for (file, _, _), (*_, callers) in stats.items()
-        if Path(file).is_relative_to(package)
+        if is_inside(file)
         for (caller, _, _), (*_, seconds) in callers.items()
-        if not Path(caller).is_relative_to(package)
+        if not is_inside(caller)
     ]
     return sum(inside)
 

@@ -86,11 +86,15 @@ def only_layers(of: Plan, like: Plan) -> Plan:
 def restrict(scores: Scores, before: Plan, after: Plan) -> Scores:
     """The scores of the units of `before` without those that `after` has no longer."""
     places = {layer.index: place for place, layer in enumerate(before.layers)}
+
+    def left(score_U: Tensor, had: tuple[int, ...], has: tuple[int, ...]) -> Tensor:
+        # Most often all are: there is nothing to look up, and nothing to copy to a device.
+        return score_U if len(has) == len(had) else score_U[positions(had, has)]
+
     return {
         kind: [
-            layers[place][positions(before.layers[place].kept(kind), layer.kept(kind))]
+            left(layers[places[layer.index]], before.layers[places[layer.index]].kept(kind), layer.kept(kind))
             for layer in after.layers
-            for place in [places[layer.index]]
         ]
         for kind, layers in scores.items()
     }
