@@ -130,7 +130,10 @@ def gradients(block: nn.Module, member: Member) -> Factors:
     """
     _, a, b, _ = _modules(block, member.path)
     if a.weight.grad is None or b.weight.grad is None:
-        raise errors.LossNotFinite(f"{member.path} got no gradient.")
+        raise errors.LossNotFinite(
+            f"{member.path} got no gradient.",
+            hint="Every adapter is part of the loss: this is a fault of the engine, please report it.",
+        )
     return Factors(a.weight.grad, b.weight.grad)
 
 
