@@ -94,10 +94,15 @@ def wanted(shape: ModelShape, spec: JobSpec) -> float:
             gone = shape.parameters - count
         case WeightBytes(bytes=size):
             assert spec.output.dtype != "auto"
-            gone = shape.parameters - (size - _header(fewer)) / ITEM_BYTES[spec.output.dtype]
+            gone = shape.parameters + _largest_padding(fewer) - (size - _header(fewer)) / ITEM_BYTES[spec.output.dtype]
         case _:
             assert_never(method.target)
     return _within(shape, gone - norms_that_go)
+
+
+def _largest_padding(shape: ModelShape) -> int:
+    """What a host may want beside what is left, whichever heads stay."""
+    return shape.layers * max(shape.host_padding(groups * shape.group) for groups in range(1, shape.kv_heads + 1))
 
 
 def _header(shape: ModelShape) -> int:
@@ -145,6 +150,12 @@ def _layout(left: ModelShape, rest: float, method: LoraPruneSpec, rules: Rules) 
                 )
             shared = _share(inner, rest, rules)
             untouched = widths.full(left)
+            if not rules.split(left, untouched):
+                raise errors.TargetUnreachable(
+                    f"The first {first} and the last layer stay whole, and their {left.heads} heads ({left.kv_heads} "
+                    f"KV heads) and {left.ffn} FFN channels cannot be split over {rules.tensor_parallel} devices.",
+                    hint="Ask for the allocation uniform, or for a tensor_parallel that divides them.",
+                )
             return (untouched,) * first + (shared,) * inner.layers + (untouched,)
         case "adaptive" | "global":
             most = left.layers * widths.lost(left, rules.floor)

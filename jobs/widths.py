@@ -92,14 +92,15 @@ class Rules:
 
     def allow(self, shape: ModelShape, kept: Widths) -> bool:
         """Whether these widths keep to the rules, and stock classes and split devices can hold them."""
-        heads, devices = kept.kv_groups * shape.group, self.tensor_parallel
-        splits = (
-            heads % devices == kept.ffn % devices == 0
-            and (kept.kv_groups % devices == 0 or devices % kept.kv_groups == 0)
-        )  # fmt: skip
         above = kept.kv_groups >= self.floor.kv_groups and kept.ffn >= self.floor.ffn
         gives = self.all_may_stay or kept != full(shape)
-        return splits and above and gives and shape.holds(heads)
+        return self.split(shape, kept) and above and gives and shape.holds(kept.kv_groups * shape.group)
+
+    def split(self, shape: ModelShape, kept: Widths) -> bool:
+        """Whether the devices can share these widths evenly: query heads, FFN channels, and KV heads or copies."""
+        groups, devices = kept.kv_groups, self.tensor_parallel
+        shared = groups * shape.group % devices == 0 and kept.ffn % devices == 0
+        return shared and (groups % devices == 0 or devices % groups == 0)
 
 
 def uniform(shape: ModelShape, target: float, rules: Rules) -> Widths:
@@ -188,7 +189,16 @@ def _unreachable(shape: ModelShape, target: float, rules: Rules, options: list[W
     giving = "" if whole == shape.block_parameters else f"from the {shape.layers} layers that give "
     return errors.TargetUnreachable(
         f"Removing {(wanted + rules.elsewhere) / whole:.4f} of the block parameters {giving}is not possible with FFN "
-        f"widths in multiples of {rules.round_ffn_to} "
-        f"(a layer has {shape.ffn} channels and {shape.kv_heads} KV groups).",
-        hint=f"Nearest reachable ratios: {reachable}. Or ask for a smaller round_ffn_to or a wider scope.",
+        f"widths in multiples of {rules.round_ffn_to}{_shared(rules)} "
+        f"(a layer has {shape.ffn} channels, {shape.heads} heads and {shape.kv_heads} KV groups).",
+        hint=f"Nearest reachable ratios: {reachable}. Or ask for a smaller round_ffn_to{_fewer(rules)} or a wider "
+        "scope.",
     )
+
+
+def _shared(rules: Rules) -> str:
+    return f" that {rules.tensor_parallel} devices can share evenly" if rules.tensor_parallel > 1 else ""
+
+
+def _fewer(rules: Rules) -> str:
+    return ", a smaller tensor_parallel" if rules.tensor_parallel > 1 else ""

@@ -18,6 +18,11 @@ SMOL = ModelShape(
     max_positions=8192, norms=2 * 576, outside=49152 * 576 + 576, tied=True,
 )  # fmt: skip
 STEP = SMOL.layers * 64 * SMOL.ffn_channel_cost
+BIASED = ModelShape(
+    family="qwen2", layers=28, hidden=3584, heads=28, kv_heads=4, head_dim=128, ffn=18944, vocab=152064,
+    max_positions=32768, norms=2 * 3584, outside=2 * 152064 * 3584 + 3584, qkv_bias=True,
+)  # fmt: skip
+"""Whose host with fewer heads wants a bias that it has not."""
 
 
 def job(output: dict[str, Any] | None = None, **method: Any) -> JobSpec:
@@ -47,10 +52,14 @@ def test_targets_of_all_parameters_count_embeddings_and_norms() -> None:
     assert abs(by_ratio - 0.7 * SMOL.parameters) <= STEP / 2
 
 
-@given(size=st.integers(100_000_000, 260_000_000))
-def test_bytes_are_never_exceeded_and_nearly_used(size: int) -> None:
-    goal = goal_of(target={"type": "bytes", "bytes": size}, output={"dtype": "float16"})
-    assert 0 <= size - 2 * left(goal) <= 2 * STEP + 80_000
+@given(shape=st.sampled_from([SMOL, BIASED]), part=st.floats(0.5, 0.95), multiple=st.sampled_from([1, 4, 64]))
+def test_bytes_are_never_exceeded_and_nearly_used(shape: ModelShape, part: float, multiple: int) -> None:
+    size = int(part * 2 * shape.parameters)
+    asked = job({"dtype": "float16"}, target={"type": "bytes", "bytes": size}, round_ffn_to=multiple)
+    layout = goals.goal(shape, asked).layout
+    assert layout is not None
+    step, biases = multiple * shape.layers * shape.ffn_channel_cost, shape.layers * shape.hidden
+    assert 0 <= size - 2 * widths.stored_parameters(shape, layout) <= 2 * (step + biases) + 80_000
 
 
 def test_protected_layers_stay_whole_and_the_others_make_up_for_them() -> None:
@@ -106,6 +115,16 @@ def test_devices_share_the_widths_evenly(devices: int) -> None:
     (kept,) = set(goal.layout)
     assert kept.kv_groups * SMOL.group % devices == kept.ffn % devices == 0
     assert kept.kv_groups % devices == 0 or devices % kept.kv_groups == 0
+
+
+def test_what_devices_cannot_share_is_refused_in_these_words() -> None:
+    protected = {"allocation": "protected", "tensor_parallel": 2}
+    with pytest.raises(errors.TargetUnreachable, match=r"9 heads \(3 KV heads\) and 1536 .* split over 2 devices"):
+        goal_of(ratio=0.3, budget=protected)
+    assert goal_of(ratio=0.3, budget=protected | {"tensor_parallel": 3}).layout
+    with pytest.raises(errors.TargetUnreachable, match="2 devices can share evenly") as refused:
+        goal_of(ratio=0.3, budget={"tensor_parallel": 2}, scope=["mlp_channels"])
+    assert "a smaller tensor_parallel" in refused.value.hint
 
 
 IMPOSSIBLE: dict[str, tuple[dict[str, Any], type[errors.PlanError]]] = {
