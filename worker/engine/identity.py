@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from jobs import errors
+from jobs.budgets import WeightBytes
 from jobs.specs import JobSpec
 from worker.engine.windows import Windows
 
@@ -65,6 +66,8 @@ def _bearing(spec: JobSpec) -> dict[str, Any]:
         content["method"]["train"].pop(key)
     for key in ("dataset", "prompts", "benchmark"):
         content["evaluation"].pop(key)
+    if isinstance(spec.method.target, WeightBytes):  # how many parameters these are
+        content["output"] = {"dtype": spec.output.dtype}
     return content
 
 

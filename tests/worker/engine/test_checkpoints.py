@@ -154,6 +154,20 @@ def test_what_does_not_bear_on_the_result_may_change(tmp_path: Path) -> None:
     identity.of(changed, tmp_path, ()).check(noted)
 
 
+def test_the_dtype_bears_on_a_target_in_bytes(tmp_path: Path) -> None:
+    model, _ = random_model()
+    model.save_pretrained(tmp_path)
+    target = {"type": "bytes", "bytes": 10**6}
+
+    def of(dtype: str, **method: Any) -> Identity:
+        spec = job().model_dump() | {"method": {"type": "lora_prune"} | method, "output": {"dtype": dtype}}
+        return identity.of(JobSpec.model_validate(spec), tmp_path, ())
+
+    of("float32", ratio=0.5).check(of("float16", ratio=0.5).content)
+    with pytest.raises(errors.CheckpointMismatch, match=r"output\.dtype \(float16, now float32\)"):
+        of("float32", target=target).check(of("float16", target=target).content)
+
+
 def test_a_field_that_is_younger_than_the_checkpoint_has_not_changed(tmp_path: Path) -> None:
     model, _ = random_model()
     model.save_pretrained(tmp_path)
