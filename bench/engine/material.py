@@ -11,6 +11,7 @@ from cli.demo import model
 from worker.engine import gguf_models
 
 TEXT = "wikitext-2"
+FURTHER = "ptb"
 
 
 class Missing(Exception):
@@ -19,12 +20,16 @@ class Missing(Exception):
 
 @dataclass(frozen=True)
 class Material:
-    """Stock folders of the grouped-query model and of its multi-head twin, and plain texts."""
+    """Stock folders of the grouped-query model and of its multi-head twin, and plain texts.
+
+    `further` is text of another kind, where it is at hand: a model must not pay with it for what it learns.
+    """
 
     grouped: Path
     twin: Path
     train: Path
     test: Path
+    further: Path | None = None
 
 
 def find(folder: Path) -> Material:
@@ -46,7 +51,10 @@ def find(folder: Path) -> Material:
         gguf_models.convert(model.gguf(folder / "gguf", print), grouped)
     if not (twin / "tokenizer.json").is_file():
         make_twin(grouped, twin)
-    return Material(grouped, twin, train, test)
+    further = text.parent / FURTHER / "test.txt"
+    if not further.is_file():
+        print(f"Not measured on other text: the Penn Treebank's test text is not in {further}.", flush=True)
+    return Material(grouped, twin, train, test, further if further.is_file() else None)
 
 
 def make_twin(grouped: Path, twin: Path) -> None:

@@ -7,7 +7,18 @@ from pathlib import Path
 
 from bench.engine import material
 from bench.engine.material import Material
-from bench.engine.recipes import BEST, BY_LAYER, GUIDED, GUIDED_BY_LAYER, SHORT, STRICT, SWITCHES, Method, recipe
+from bench.engine.recipes import (
+    BEST,
+    BY_LAYER,
+    GUIDED,
+    GUIDED_BY_LAYER,
+    GUIDED_ITERATIVE,
+    SHORT,
+    STRICT,
+    SWITCHES,
+    Method,
+    recipe,
+)
 from bench.engine.rows import Row, run
 from bench.figure import Figure
 from bench.memory import GB
@@ -16,6 +27,8 @@ CACHE = Path.home() / ".cache" / "prunery" / "bench-engine"
 SEEDS = (42, 43)
 
 PERPLEXITY_BARS = {"50.6": 29.0, "58.3": 26.0, "80": 17.0}
+FURTHER_BAR = 2.31
+"""Times the dense model's perplexity on text of another kind, which a plain one-shot prototype has at half."""
 REFERENCE_PEAK_GB = 4.20
 """Of the paper's own code on the same work."""
 
@@ -39,13 +52,13 @@ def measure(folder: Path) -> Iterator[Figure]:
 
 def _at_half(given: Material, results: Path) -> Iterator[Figure]:
     best = run("best_50.6", recipe(given, given.twin, "50.6", BEST, benchmark=True), results)
-    yield _perplexity("best", "50.6", best)
+    yield from _figures("best", "50.6", best)
     yield Figure("engine_memory_peak", best.peak_bytes / GB, "GB", 0.75 * REFERENCE_PEAK_GB)
     speeds = [best.summary[model]["prefill_tokens_per_second"] for model in ("pruned", "dense")]
     yield Figure("engine_prefill_over_dense", speeds[0] / speeds[1], "times", 1.6, at_least=True)
     # By its own name the method is held to the same bar.
     guided = run("lora_prune_50.6", recipe(given, given.twin, "50.6", GUIDED), results)
-    yield _perplexity("lora_prune", "50.6", guided)
+    yield from _figures("lora_prune", "50.6", guided)
 
 
 def _speed(given: Material, results: Path) -> Iterator[Figure]:
@@ -70,21 +83,38 @@ def _everything(given: Material, results: Path) -> Iterator[Figure]:
     models = {"twin": given.twin, "grouped": given.grouped}
     for seed, model, kept in product(SEEDS, models, PERPLEXITY_BARS):
         if (seed, model, kept) != (SEEDS[0], "twin", "50.6"):  # which is the best's own row
-            row = run(f"{model}_{kept}_{seed}", recipe(given, models[model], kept, BEST, seed=seed), results)
-            yield _perplexity(f"{model}_seed_{seed}", kept, row)
+            with_reference = kept == "80" and seed == SEEDS[0]
+            job = recipe(given, models[model], kept, BEST, seed=seed, finetuned_reference=with_reference)
+            row = run(f"{model}_{kept}_{seed}", job, results)
+            yield from _figures(f"{model}_seed_{seed}", kept, row)
+            if with_reference:
+                tuned = row.summary["dense_finetuned"]["perplexity"]
+                yield Figure(
+                    f"engine_perplexity_{kept}_{model}_over_dense_tuned", row.perplexity / tuned, "times", 1.05
+                )
+    for seed, kept in product(SEEDS, PERPLEXITY_BARS):
+        if (seed, kept) != (SEEDS[0], "50.6"):
+            row = run(f"lora_prune_{kept}_{seed}", recipe(given, given.twin, kept, GUIDED, seed=seed), results)
+            yield from _figures(f"lora_prune_seed_{seed}", kept, row)
     for kept in PERPLEXITY_BARS:
         row = run(f"by_layer_{kept}", recipe(given, given.twin, kept, BY_LAYER), results)
-        yield _perplexity("by_layer", kept, row)
-    guided = run("lora_prune_by_layer", recipe(given, given.twin, "50.6", GUIDED_BY_LAYER), results)
-    yield _perplexity("lora_prune_by_layer", "50.6", guided)
-    dense = run("dense_finetuned", recipe(given, given.twin, "80", BEST, finetuned_reference=True), results)
-    found = dense.summary["dense_finetuned"]["perplexity"]
-    print(f"Dense after the same fine-tuning: {found:.2f}; untouched: {dense.summary['dense']['perplexity']:.2f}")
-    switches: dict[str, Method] = {"strict": STRICT, **SWITCHES}
-    for name, method in switches.items():
-        row = run(f"switch_{name}", recipe(given, given.twin, "50.6", method), results)
-        yield _perplexity(f"switch_{name}", "50.6", row)
+        yield from _figures("by_layer", kept, row)
+    others: dict[str, Method] = {
+        "lora_prune_iterative": GUIDED_ITERATIVE,
+        "lora_prune_by_layer": GUIDED_BY_LAYER,
+        "switch_strict": STRICT,
+        **{f"switch_{name}": method for name, method in SWITCHES.items()},
+    }
+    for name, method in others.items():
+        row = run(name, recipe(given, given.twin, "50.6", method), results)
+        yield from _figures(name, "50.6", row)
 
 
-def _perplexity(name: str, kept: str, row: Row) -> Figure:
-    return Figure(f"engine_perplexity_{kept}_{name}", row.perplexity, "perplexity", PERPLEXITY_BARS[kept])
+def _figures(name: str, kept: str, row: Row) -> Iterator[Figure]:
+    """What a row is worth, and that it is as small as its name says."""
+    yield Figure(f"engine_perplexity_{kept}_{name}", row.perplexity, "perplexity", PERPLEXITY_BARS[kept])
+    stays = 100 * (1 - row.summary["achieved_ratio"])
+    yield Figure(f"engine_kept_{kept}_{name}", stays, "% of the block parameters", float(kept))
+    for further in row.summary["perplexities"]:
+        worse = further["pruned"] / further["dense"]
+        yield Figure(f"engine_further_{kept}_{name}", worse, "times the dense model's", FURTHER_BAR)

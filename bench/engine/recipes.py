@@ -31,15 +31,16 @@ AS_PUBLISHED: Method = {"score": {"criterion": "lora_gradient"}}
 BY_LAYER: Method = {"budget": {"allocation": "adaptive"}}
 """The defaults, but each layer as wide as what it does to the stream asks for; no stock class has such layers."""
 GUIDED_BY_LAYER: Method = {**GUIDED, **BY_LAYER}
+ITERATIVE: Method = {"schedule": {"warmup_fraction": 0.1, "cooldown_fraction": 0.5, "prune_every_steps": 10}}
+"""Four cuts, the last one half of the way."""
+GUIDED_ITERATIVE: Method = {**GUIDED, **ITERATIVE}
 
 SWITCHES: Mapping[str, Method] = {
     "no_reconstruction": {"reconstruction": {"enabled": False}},
     "each_layer_for_itself": {"reconstruction": {"aim": "layer"}},
     "half_the_calibration_tokens": {"reconstruction": {"tokens_per_channel": 16}},
     "cut_in_the_first_step": {"schedule": {"cooldown_fraction": 0.99}},
-    "in_four_cuts_until_half": {
-        "schedule": {"warmup_fraction": 0.1, "cooldown_fraction": 0.5, "prune_every_steps": 10}
-    },
+    "in_four_cuts_until_half": ITERATIVE,
     "no_first_scores": {"score": {"calibration_windows": 0}},
     "one_rate_for_both_factors": {"train": {"b_factor_rate": 1}},
     "dropout": {"lora": {"dropout": 0.05}},
@@ -61,6 +62,11 @@ SHORT: Method = {
     "reconstruction": {"enabled": False},
 }
 """For what is a matter of time, not of quality."""
+
+
+def _further(text: Path, windows: int) -> Recipe:
+    source = {"source": "local", "path": str(text)}
+    return {"name": "further", "dataset": source, "join": "\n", "window": 512, "max_windows": windows}
 
 
 def recipe(
@@ -89,6 +95,7 @@ def recipe(
             "dataset": {"source": "local", "path": str(material.test)},
             "window": 512,
             "max_windows": windows,
+            "perplexities": [] if material.further is None else [_further(material.further, windows)],
             "finetuned_reference": finetuned_reference,
             "agreement": False,
             "benchmark": benchmark,

@@ -7,9 +7,11 @@ import subprocess
 import sys
 import tempfile
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+import worker.engine
 from bench.engine.recipes import Recipe
 from bench.memory import resident_peak
 from jobs.specs import JobSpec
@@ -20,7 +22,8 @@ class Row:
     """What a job came to, and what it cost.
 
     `steps` are the CPU seconds that the process had used when each optimizer step was done, `phases` when each phase
-    began. The peak is that of the engine's process, in bytes, from its start to the end of training.
+    began. The peak is that of the engine's process, in bytes, from its start to the end of training. `engine` is a
+    digest of the engine's source.
     """
 
     summary: dict[str, Any]
@@ -28,6 +31,7 @@ class Row:
     phases: dict[str, float]
     cpu_seconds: float
     peak_bytes: int
+    engine: str = ""
 
     @property
     def perplexity(self) -> float:
@@ -49,14 +53,25 @@ def run(name: str, recipe: Recipe, results: Path) -> Row:
     spec, bearing = job.model_dump_json(), job.model_dump_json(include=set(recipe))  # not, say, who waits longest
     file = results / f"{name}-{hashlib.sha256(bearing.encode()).hexdigest()[:12]}.json"
     if file.is_file():
-        print(f"{name}: from {file}", flush=True)
-        return Row(**json.loads(file.read_bytes()))
+        row = Row(**json.loads(file.read_bytes()))
+        other = "" if row.engine == _engine() else ", by ANOTHER VERSION of the engine: delete it to run it anew"
+        print(f"{name}: from {file}{other}", flush=True)
+        return row
     print(f"{name}: running", flush=True)
     results.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="prunery-bench-row-") as folder:
         row = _run(spec, Path(folder))
-    file.write_text(json.dumps(asdict(row), indent=1))
+    written = file.with_suffix(".writing")
+    written.write_text(json.dumps(asdict(row), indent=1))
+    written.rename(file)  # whole, or not there
     return row
+
+
+@cache
+def _engine() -> str:
+    package = Path(worker.engine.__file__).parent
+    sources = b"".join(file.read_bytes() for file in sorted(package.rglob("*.py")))
+    return hashlib.sha256(sources).hexdigest()[:12]
 
 
 def _run(spec: str, folder: Path) -> Row:
@@ -91,7 +106,7 @@ def _run(spec: str, folder: Path) -> Row:
         print((folder / "log.txt").read_text()[-4000:], flush=True)
         raise subprocess.CalledProcessError(child.returncode, command)
     summary = json.loads((folder / "out" / "result.json").read_bytes())["summary"]
-    return Row(summary, steps, phases, cpu, peak)
+    return Row(summary, steps, phases, cpu, peak, _engine())
 
 
 def cpu_seconds(pid: int) -> float:
