@@ -1,6 +1,7 @@
 """`prunery compress`."""
 
 import json
+import os
 from pathlib import Path
 
 import click
@@ -62,6 +63,8 @@ def compress(
         return
     if out is None:
         raise click.MissingParameter(ctx=ctx, param_hint="--out", param_type="option")
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise click.UsageError("start it without torchrun: it starts a process for each GPU itself.", ctx)
     target = out.absolute()
     if target.exists() and any(target.iterdir()):
         raise click.BadParameter(f"{target} is not empty.", ctx, param_hint="--out")

@@ -56,6 +56,15 @@ def test_bad_input_is_told_and_leaves_nothing(arguments: list[str], words: str, 
     assert sorted(tmp_path.rglob("*")) == before
 
 
+def test_one_of_many_that_torchrun_started_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "text.jsonl").write_text('{"text": "hello"}\n')
+    given = ["--model", "org/name", "--data", "text.jsonl", "--ratio", "0.3", "--out", "out"]
+    done = prunery("compress", *given, cwd=tmp_path, WORLD_SIZE="2", RANK="1")
+    assert done.returncode == 2
+    assert "without torchrun" in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from jobs import errors
+from jobs.families import FAMILIES
 from jobs.specs import JobSpec
 from tests.models import byte_tokenizer, random_model
 from worker.engine import base_models, pipeline, verification
@@ -172,7 +173,8 @@ def test_a_bfloat16_model_stays_bfloat16_on_disk(small_model: Path, small_text: 
     base = tmp_path / "base"
     AutoModelForCausalLM.from_pretrained(small_model, dtype=torch.bfloat16).save_pretrained(base)
     AutoTokenizer.from_pretrained(small_model).save_pretrained(base)
-    summary, _, folder = run(spec_for(base, small_text), tmp_path / "run")
+    train = {"steps": 12, "batch_size": 4, "sequence_length": 64, "precision": "bfloat16"}
+    summary, _, folder = run(spec_for(base, small_text, method={"train": train}), tmp_path / "run")
     assert load_file(folder / "model.safetensors")["model.norm.weight"].dtype == torch.bfloat16
     assert summary["max_abs_logit_difference"] <= verification.TOLERANCE
     assert summary["merged_logit_difference"] <= verification.TOLERANCE
@@ -220,8 +222,10 @@ def test_a_base_model_that_cannot_be_used_is_refused_by_name(
     tmp_path: Path, wrong: dict[str, Any], error: type[Exception], says: str
 ) -> None:
     folder = broken(tmp_path / "model", **wrong)
-    with pytest.raises(error, match=says):
+    with pytest.raises(error, match=says) as refused:
         base_models.open_folder(folder)
+    if says == "mamba":
+        assert all(family in refused.value.hint for family in FAMILIES)
 
 
 def test_a_missing_shard_is_refused_by_name(tmp_path: Path) -> None:

@@ -9,16 +9,19 @@ import torch
 from bitsandbytes import functional as bnb
 from torch import Tensor, nn
 from torch.nn import functional
+from transformers import PreTrainedModel
 
 from jobs import errors, widths
+from jobs.criteria import Criterion
 from jobs.specs import LoraSpec
 from jobs.widths import Widths
 from tests.models import byte_tokenizer, random_model
 from tests.worker.engine.masks import Masks
+from tests.worker.engine.scores.steps import assert_close, backward, sequences, start
 from tests.worker.engine.test_pipeline import run, spec_for
 from worker.engine import adapters, export, plan, quantised, surgery, verification
 from worker.engine.architectures import Kind, family, units
-from worker.engine.plan import Plan
+from worker.engine.plan import Plan, Scores
 from worker.engine.quantised import BLOCK, Precision, QuantisedLinear
 
 PRECISIONS: list[Precision] = ["int8", "nf4"]
@@ -115,8 +118,39 @@ def test_a_correction_is_rounded_once_and_only_where_it_is(precision: Precision)
     assert float(off_OI[:, [1, 5]].abs().max()) > 0
 
 
-def test_a_whole_job_on_a_quantised_base(small_model: Path, small_text: Path, tmp_path: Path) -> None:
-    train = {"steps": 4, "batch_size": 4, "sequence_length": 64, "base_precision": "nf4"}
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("criterion", ["magnitude", "lora_gradient", "lora_fisher", "token_fisher"])
+def test_scores_are_those_of_the_weights_that_it_stands_for(
+    precision: Precision, criterion: Criterion, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And no whole weight is made for them."""
+    held, shape = random_model(hidden_size=64)
+    fam = family(shape)
+    quantised.quantise(held, fam, precision, torch.device("cpu"))
+    plain, _ = random_model(hidden_size=64)
+    for path, layer in held.named_modules():
+        if isinstance(layer, QuantisedLinear):
+            plain.get_submodule(path).weight.data.copy_(layer.weight)
+
+    def score(model: PreTrainedModel) -> Scores:
+        adapters.attach(model, fam, LoraSpec(rank=3, dropout=0.0), seed=0)
+        for name, parameter in model.named_parameters():
+            if "lora_B" in name:
+                nn.init.normal_(parameter, std=0.1, generator=torch.Generator().manual_seed(len(name)))
+        scorer = start(model, shape, criterion=criterion)
+        backward(model, *sequences(shape.vocab))
+        with monkeypatch.context() as patched:
+            patched.setattr(QuantisedLinear, "_whole", None)
+            return scorer.take(Plan.dense(shape))
+
+    assert_close(score(held), score(plain))
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_a_whole_job_on_a_quantised_base(
+    small_model: Path, small_text: Path, tmp_path: Path, precision: Precision
+) -> None:
+    train = {"steps": 4, "batch_size": 4, "sequence_length": 64, "base_precision": precision}
     summary, _, _ = run(spec_for(small_model, small_text, method={"train": train}), tmp_path)
     assert summary["merged_logit_difference"] > 0
     assert summary["max_abs_logit_difference"] <= verification.TOLERANCE
