@@ -116,10 +116,11 @@ class ReconstructionSpec(Spec):
 class DistillationSpec(Spec):
     """Learning what the dense model believes about each next token, beside the token itself."""
 
-    mode: Literal["off", "online", "cached"] = Field(
+    mode: Literal["off", "auto", "online", "cached"] = Field(
         "off",
         description="online: the dense model stays in memory, in its own dtype. cached: its likeliest tokens are noted "
-        "on disk before the first cut. Online learns from the whole distribution and needs the memory for it.",
+        "on disk before the first cut. Online learns from the whole distribution and needs the memory for it. "
+        "auto: online where by the estimate memory allows it, else cached.",
     )
     weight: float = Field(0.5, gt=0, le=1, description="The dense model's part of the loss; the text has the rest.")
     temperature: float = Field(1.0, gt=0, le=20, description="Above 1, what is unlikely counts for more.")

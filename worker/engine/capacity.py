@@ -15,18 +15,24 @@ def check(found: Estimate, available: int) -> None:
     """Raises DoesNotFit, with what to change, if the device has less than the job needs at its peak."""
     if found.peak <= available:
         return
-    hints = {
-        found.training: "Lower train.micro_batch_size or sequence_length, set train.gradient_checkpointing, or hold "
-        "the frozen weights in 8 or 4 bits (train.base_precision).",
-        found.cutting: "Lower reconstruction.tokens_per_channel.",
-        found.proving: "Use a larger device.",
-        found.converting: "Leave onnx out of output.formats.",
-        found.evaluating: "Use a larger device, or ask for 16 bits (output.dtype).",
-    }
+    hints = [
+        (
+            found.training,
+            "Lower train.micro_batch_size or sequence_length, set train.gradient_checkpointing, or hold the frozen "
+            "weights in 8 or 4 bits (train.base_precision).",
+        ),
+        (found.cutting, "Lower reconstruction.tokens_per_channel."),
+        (found.proving, "Use a larger device."),
+        (found.converting, "Leave onnx out of output.formats."),
+        (found.evaluating, "Use a larger device, or ask for 16 bits (output.dtype)."),
+    ]
+    hint = next(hint for size, hint in hints if size == found.peak)
+    if found.teacher and found.peak not in (found.converting, found.evaluating):
+        hint = f"Have the dense model's answers noted on disk (distillation.mode: cached). {hint}"
     parts = ", ".join(f"{name} {size / 1e9:.2f}" for name, size in asdict(found).items())
     raise errors.DoesNotFit(
         f"The job needs about {found.peak / 1e9:.2f} GB at its peak; {available / 1e9:.2f} GB are free ({parts}).",
-        hint=hints[found.peak],
+        hint=hint,
     )
 
 

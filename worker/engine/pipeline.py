@@ -10,6 +10,7 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from jobs import errors, formats, goals, memory, shapes
+from jobs.memory import Estimate
 from jobs.specs import JobSpec
 from worker.engine import (
     account,
@@ -40,6 +41,7 @@ from worker.engine.architectures import family
 from worker.engine.base_models import BaseModel
 from worker.engine.checkpoints import Checkpoints
 from worker.engine.job import Inputs, Job
+from worker.engine.methods import teachers
 from worker.engine.methods.outcome import Outcome, Task
 from worker.engine.orders import Order, Orders
 from worker.engine.report import Finetuned
@@ -76,7 +78,7 @@ def compress(
     finetuned, model = _reference(job, model)
     with job.phase("scoring"):
         probe_BT = verification.probe(job.held_out)
-        outcome = methods.run(_task(job, model, probe_BT), spec.method)
+        outcome = methods.run(_task(job, model, probe_BT), job.spec.method)
     del model
     is_first = ranks.is_first()
     ranks.part()
@@ -122,13 +124,7 @@ def _prepare(
     shapes.check_base_precision(base.shape, train.base_precision)
     if train.base_precision != "full":
         quantised.check_installed()
-    needed = memory.estimate(
-        base.shape,
-        spec,
-        accelerator=torch.cuda.is_available(),
-        processes=ranks.count(),
-        bfloat16=training.uses_bfloat16(train),
-    )
+    needed = _needed(base, spec)
     capacity.check(needed, capacity.available())
     reporter.log(f"About {needed.peak / 1e9:.1f} GB of memory are needed at the peak.")
     reporter.phase("loading_data")
@@ -153,7 +149,18 @@ def _prepare(
     if checkpoints is not None:
         keeping = Checkpoints(checkpoints, identity.of(spec, base.folder, (windows, held_out)))
     opened = story.opened(keeping, reporter, spec.checkpoint)
+    spec = teachers.settled(spec, opened, lambda settled: _needed(base, settled).peak <= capacity.available())
     return Job(spec, base, tokenizer, windows, held_out, material, goal, work, reporter, opened, orders)
+
+
+def _needed(base: BaseModel, spec: JobSpec) -> Estimate:
+    return memory.estimate(
+        base.shape,
+        spec,
+        accelerator=torch.cuda.is_available(),
+        processes=ranks.count(),
+        bfloat16=training.uses_bfloat16(spec.method.train),
+    )
 
 
 def _check_tokens(

@@ -11,7 +11,7 @@ from torch import Tensor
 from jobs import errors, goals, memory
 from jobs.memory import Estimate
 from jobs.outputs import OutputSpec
-from jobs.specs import JobSpec
+from jobs.specs import DistillationSpec, JobSpec
 from tests.models import random_model
 from tests.worker.engine.test_pipeline import run, spec_for
 from worker.engine import adapters, capacity, quantised
@@ -102,6 +102,17 @@ def test_a_graph_is_traced_in_the_memory_of_the_host() -> None:
     large = replace(traced, conversion=100 * traced.peak)
     with pytest.raises(errors.DoesNotFit, match="Leave onnx out"):
         capacity.check(large, traced.peak)
+
+
+def test_a_teacher_that_does_not_fit_may_note_its_answers() -> None:
+    spec = asked()
+    online = spec.method.model_copy(update={"distillation": DistillationSpec(mode="online")})
+    found = estimated(spec.model_copy(update={"method": online}))
+    with pytest.raises(errors.DoesNotFit, match=r"distillation\.mode: cached.*tokens_per_channel"):
+        capacity.check(found, found.peak - 1)
+    with pytest.raises(errors.DoesNotFit) as refused:
+        capacity.check(plain := estimated(spec), plain.peak - 1)
+    assert "distillation" not in refused.value.hint
 
 
 def test_a_job_that_does_not_fit_is_refused_before_any_work(
