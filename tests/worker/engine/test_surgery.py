@@ -149,6 +149,33 @@ class Step:
         loss.backward()
         return float(loss)
 
+    def held(self) -> list[torch.Tensor]:
+        """All that training keeps: weights, gradients and moments."""
+        states = [value for state in self.optimizer.state.values() for value in state.values()]
+        gradients = [parameter.grad for parameter in self.model.parameters() if parameter.grad is not None]
+        return [*self.model.parameters(), *gradients, *states]
+
+
+def test_memory_is_given_back_with_what_is_cut(cut_case: Any) -> None:
+    model, shape, chosen = cut_case
+    run = Step(model)
+    run.backward()
+    run.optimizer.step()
+    run.backward()
+
+    def stored() -> int:
+        storages = {tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes() for tensor in run.held()}
+        return sum(storages.values())
+
+    def learning() -> int:
+        return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+
+    bytes_before, learned_before = stored(), learning()
+    surgery.cut(model, family(shape), shape, Plan.dense(shape), chosen, run.optimizer)
+    assert learning() < learned_before
+    # Four bytes for each frozen parameter; a learning one has a gradient and two moments too.
+    assert bytes_before - stored() == 4 * chosen.removed(shape) + 16 * (learned_before - learning())
+
 
 def test_training_on_after_a_cut_equals_training_on_under_a_mask(cut_case: Any) -> None:
     model, shape, chosen = cut_case
