@@ -94,7 +94,7 @@ def prepare(
         for number, task in enumerate(asked.multiple_choice)
     }
     further = tuple(protocols.prepare(asked, texts, tokenizer))
-    return Material(asked, tokenizer, protocols.held_out(held_out, asked), further, questions, seed)
+    return Material(asked, tokenizer, protocols.held_out(held_out, asked, texts), further, questions, seed)
 
 
 def of_result(base: BaseModel, folder: Path, material: Material, *, dtype: torch.dtype, plan: Plan) -> Measured:

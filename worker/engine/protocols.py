@@ -28,9 +28,12 @@ class Protocol:
         return int((self.windows.labels_NT[:, 1:] != IGNORED).sum())
 
 
-def held_out(windows: Windows, asked: EvaluationSpec) -> Protocol:
-    """The protocol of the job's own held-out windows."""
-    where = "evaluation.dataset" if asked.dataset else "held out of the training data"
+def held_out(windows: Windows, asked: EvaluationSpec, texts: Mapping[str, datasets.Reachable]) -> Protocol:
+    """The protocol of the job's own held-out windows, made of one of `texts` as training windows are."""
+    source = texts["/evaluation/dataset" if asked.dataset else "/dataset"]
+    apart = "" if asked.dataset else f", the last {asked.validation_split:.3g} of its windows, which are not trained on"
+    drawn = "" if datasets.is_plain(source) else ", rows as for training, in an order drawn from the seed"
+    where = f"{_name(source)}{drawn}{apart}"
     first = Windows(windows.ids_NT[: asked.max_windows], windows.labels_NT[: asked.max_windows])
     return Protocol("held_out", first, False, where)
 
@@ -85,7 +88,10 @@ def puts_begin_of_text(tokenizer: PreTrainedTokenizerBase) -> bool:
 
 
 def _named(source: datasets.Reachable, join: str) -> str:
+    return _name(source) if datasets.is_plain(source) else f"{_name(source)}, rows joined by {join!r}"
+
+
+def _name(source: datasets.Reachable) -> str:
     if isinstance(source, HubData):
-        return " ".join(filter(None, [source.id, source.name, source.split, f"rows joined by {join!r}"]))
-    name = source.path.rpartition("/")[2]
-    return name if datasets.is_plain(source) else f"{name}, rows joined by {join!r}"
+        return " ".join(filter(None, [source.id, source.name, source.split]))
+    return source.path.rpartition("/")[2]

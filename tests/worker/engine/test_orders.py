@@ -153,7 +153,7 @@ def test_a_reference_that_is_to_finish_leaves_no_trace(small_model: Path, small_
                 "evaluation": {"max_windows": 8, "finetuned_reference": True, "benchmark": False},
             }
         )
-        inputs = Inputs(job.base_model, job.dataset, None, [])  # type: ignore[arg-type]
+        inputs = Inputs(job.base_model, job.dataset, None, job.texts)  # type: ignore[arg-type]
         file = Orders(work / orders.FILE)
         pipeline.compress(job, inputs, work / "model", work, Reporter(listen), orders=file)
         return load_file(work / "model" / "model.safetensors")
