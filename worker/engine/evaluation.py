@@ -28,13 +28,14 @@ def perplexity(model: PreTrainedModel, windows: Windows, max_windows: int) -> fl
     Raises:
         LossNotFinite: the model answers with NaN or infinity.
     """
-    total, count = 0.0, 0
+    total: Tensor | float = 0.0  # on the device: nobody waits for it before the end
+    count = 0
     for ids_BT, labels_BT in batches(windows, max_windows):
         for logits_CV, targets_C in predictions(model, ids_BT, labels_BT):
             losses_C = functional.cross_entropy(logits_CV.float(), targets_C, reduction="none")
-            total += float(losses_C.double().sum())
+            total = total + losses_C.double().sum()
             count += len(targets_C)
-    return from_losses(total, count)
+    return from_losses(float(total), count)
 
 
 def batches(windows: Windows, max_windows: int) -> Iterator[tuple[Tensor, Tensor]]:

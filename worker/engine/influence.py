@@ -32,12 +32,14 @@ def block_influence(model: PreTrainedModel, family: Family, ids_NT: Tensor, *, b
         block.register_forward_hook(partial(_compare, cosines_L, place), with_kwargs=True)
         for place, block in enumerate(blocks)
     ]
-    with torch.autocast(model.device.type, torch.bfloat16, enabled=bfloat16, cache_enabled=False):
-        for ids_BT in ids_NT.split(max(1, CALIBRATION_TOKENS // ids_NT.shape[1])):
-            model.get_decoder()(input_ids=ids_BT.long().to(model.device), use_cache=False)
-    for hook in hooks:
-        hook.remove()
-    model.train(training)
+    try:
+        with torch.autocast(model.device.type, torch.bfloat16, enabled=bfloat16, cache_enabled=False):
+            for ids_BT in ids_NT.split(max(1, CALIBRATION_TOKENS // ids_NT.shape[1])):
+                model.get_decoder()(input_ids=ids_BT.long().to(model.device), use_cache=False)
+    finally:
+        for hook in hooks:
+            hook.remove()
+        model.train(training)
     ranks.as_first([cosines_L])
     return (1 - cosines_L / ids_NT.numel()).tolist()
 
