@@ -17,6 +17,7 @@ from jobs import errors
 from jobs.specs import LoraSpec
 from worker.engine import quantised
 from worker.engine.architectures import Family, Member
+from worker.engine.precision import at_least_float32
 from worker.engine.quantised import QuantisedLinear
 
 ADAPTER = "default"
@@ -101,7 +102,7 @@ def _compute_precisely(norm: ModulesToSaveWrapper) -> None:
 
     def enter(_: nn.Module, given: tuple[Tensor]) -> tuple[Tensor]:
         (hidden,) = given
-        return (hidden.to(torch.promote_types(hidden.dtype, torch.float32)),)
+        return (hidden.to(at_least_float32(hidden)),)
 
     def leave(_: nn.Module, given: tuple[Tensor], answer: Tensor) -> Tensor:
         return answer.to(given[0].dtype)

@@ -24,7 +24,7 @@ from transformers import (
 from jobs import errors, model_files, shapes
 from jobs.shapes import ModelShape
 from jobs.sources import GgufModel, HubModel, LocalModel
-from worker.engine import gguf_models
+from worker.engine import devices, gguf_models
 
 
 @dataclass(frozen=True)
@@ -134,7 +134,7 @@ def load(folder: Path, name: str, dtype: torch.dtype, device: torch.device | Non
     Raises:
         BaseModelIncomplete: the weights cannot be read, or are not those of the configuration.
     """
-    device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = device or devices.own()
     try:
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             folder,

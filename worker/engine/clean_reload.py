@@ -10,14 +10,14 @@ import transformers
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
-from worker.engine import clean_process, greedy, verification
+from worker.engine import clean_process, devices, greedy, verification
 
 GREEDY_TOKENS = 12
 
 
 def main(folder: Path, probe: Path, answer: Path) -> None:
     """Compare logits in float64, and write a few tokens with and without a KV cache, in the dtype of the files."""
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = devices.own()
     loaded: Any = AutoModelForCausalLM.from_pretrained(
         folder, dtype="auto", device_map=device, trust_remote_code=False, output_loading_info=True
     )

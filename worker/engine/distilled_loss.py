@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from worker.engine.precision import at_least_float32
+
 
 @dataclass(frozen=True)
 class Mix:
@@ -49,7 +51,7 @@ Belief = Whole | Best
 
 def of_text(logits_tV: Tensor, labels_t: Tensor) -> tuple[Tensor, Tensor]:
     """Summed cross-entropy of some tokens, in nats, and its gradient by their logits; in float32 at least."""
-    log_p_tV = logits_tV.to(_precise(logits_tV)).log_softmax(dim=-1)
+    log_p_tV = logits_tV.to(at_least_float32(logits_tV)).log_softmax(dim=-1)
     loss = -log_p_tV.gather(1, labels_t[:, None]).sum()
     gradient_tV = log_p_tV.exp_()
     gradient_tV.scatter_add_(1, labels_t[:, None], gradient_tV.new_full((len(labels_t), 1), -1.0))
@@ -59,7 +61,7 @@ def of_text(logits_tV: Tensor, labels_t: Tensor) -> tuple[Tensor, Tensor]:
 def distilled(logits_tV: Tensor, labels_t: Tensor, belief: Belief, mix: Mix) -> tuple[Tensor, Tensor]:
     """Summed loss of some tokens about which a teacher has a belief each, and its gradient by their logits."""
     entropy, gradient_tV = of_text(logits_tV, labels_t)
-    log_p_tV = (logits_tV.to(_precise(logits_tV)) / mix.temperature).log_softmax(dim=-1)
+    log_p_tV = (logits_tV.to(at_least_float32(logits_tV)) / mix.temperature).log_softmax(dim=-1)
     divergence, aim_tV = _compare(log_p_tV, belief, mix.temperature)
     loss = (1 - mix.weight) * entropy + mix.weight * mix.temperature**2 * divergence
     return loss, gradient_tV * (1 - mix.weight) + (log_p_tV.exp() - aim_tV) * (mix.weight * mix.temperature)
@@ -84,7 +86,3 @@ def _compare(log_p_tV: Tensor, belief: Belief, temperature: float) -> tuple[Tens
             named_tK = q_tK * (log_q_tK - log_p_tV.gather(1, tokens_tK))
             spread_tV = torch.where(rest_t1 > 0, rest_t1 * (log_p_others_tV - log_p_rest_t1).exp(), 0)
             return named_tK.sum() + left_t1.sum(), spread_tV.scatter(1, tokens_tK, q_tK)
-
-
-def _precise(tensor: Tensor) -> torch.dtype:
-    return torch.promote_types(tensor.dtype, torch.float32)

@@ -20,6 +20,7 @@ from worker.engine import (
     capacity,
     certificate,
     datasets,
+    devices,
     evaluation,
     export,
     forms,
@@ -182,12 +183,11 @@ def _dense(job: Job) -> PreTrainedModel:
     That is worth knowing early; it is measured in full, and unrounded, beside the pruned model.
     """
     precision = job.spec.method.train.base_precision
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if precision == "full":
         model = job.base.load(job.dtype)
     else:  # an accelerator that is to hold it in 4 bits need not hold it in 16
         model = job.base.load(job.dtype, torch.device("cpu"))
-        quantised.quantise(model, family(job.base.shape), precision, device)
+        quantised.quantise(model, family(job.base.shape), precision, devices.own())
     base_models.let_go_of_files(model)
     evaluation.perplexity(model, job.held_out, BASELINE_WINDOWS)
     return model

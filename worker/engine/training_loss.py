@@ -18,6 +18,7 @@ from transformers import PreTrainedModel
 from jobs.memory import LOSS_TOKENS as TOKENS
 from worker.engine import distilled_loss, language_head
 from worker.engine.language_head import Head
+from worker.engine.precision import at_least_float32
 from worker.engine.teachers import Said, Teaching
 
 
@@ -77,9 +78,10 @@ class _Loss(torch.autograd.Function):
         numbers_B: Tensor | None,
     ) -> Tensor:
         gradient_BTD = torch.zeros_like(hidden_BTD)
-        total = hidden_BTD.new_zeros((), dtype=torch.promote_types(hidden_BTD.dtype, torch.float32))
+        total = hidden_BTD.new_zeros((), dtype=at_least_float32(hidden_BTD))
+        learned_BT = (labels_BT[:, 1:] >= 0).cpu()  # which tokens, asked of the device once
         for row, said in enumerate(_said(teaching, ids_BT, numbers_B)):
-            for place_t, labels_t in _pieces(labels_BT[row]):
+            for place_t, labels_t in _pieces(learned_BT[row], labels_BT[row]):
                 with torch.enable_grad():
                     leaf_tD = hidden_BTD[row, place_t].detach().requires_grad_()
                     logits_tV = head(leaf_tD)
@@ -110,7 +112,7 @@ def _said(teaching: Teaching | None, ids_BT: Tensor, numbers_B: Tensor | None) -
         yield from teaching.ask(ids_BT[rows], None if numbers_B is None else numbers_B[rows])
 
 
-def _pieces(labels_T: Tensor) -> Sequence[tuple[Tensor, Tensor]]:
+def _pieces(learned_T: Tensor, labels_T: Tensor) -> Sequence[tuple[Tensor, Tensor]]:
     """Places whose next token is learned, and that token, some at a time."""
-    places = (labels_T[1:] >= 0).nonzero().flatten()
+    places = learned_T.nonzero().flatten().to(labels_T.device)
     return [(place_t, labels_T[place_t + 1]) for place_t in places.split(TOKENS) if len(place_t)]

@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from jobs import errors
-from worker.engine import blockwise, clean_process
+from worker.engine import blockwise, clean_process, devices
 from worker.engine.windows import Windows
 
 TOLERANCE = 1e-4
@@ -53,8 +53,7 @@ def exact_answers(model: nn.Module, ids_BT: Tensor) -> Tensor:
     block at a time, and what lies outside the blocks, is held in float64, on the accelerator if there is one: the
     model itself may lie on the CPU, in 16 bits or fewer.
     """
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    with blockwise.lent(model, device, torch.float64):
+    with blockwise.lent(model, devices.own(), torch.float64):
         return answers(model, ids_BT)
 
 

@@ -18,6 +18,7 @@ from jobs.shapes import ModelShape
 from worker.engine import ranks
 from worker.engine.architectures import Family
 from worker.engine.plan import Plan, Scores
+from worker.engine.precision import at_least_float32
 from worker.engine.scores import comparison, entries, gates
 from worker.engine.scores.scorer import Scorer
 from worker.engine.scores.watching import Sequences, watch_input
@@ -95,15 +96,11 @@ def _summed(hidden_TI: Tensor, gradient_TI: Tensor) -> Tensor:
 
 def _products(hidden_NI: Tensor, gradient_NI: Tensor) -> Iterator[Tensor]:
     """x · ∂ℓ/∂x, some tokens at a time."""
-    precise = _precise(hidden_NI)
+    precise = at_least_float32(hidden_NI)
     rows = entries.rows_at_once(hidden_NI.shape[1], hidden_NI.device)
     for x_nI, gradient_nI in zip(hidden_NI.split(rows), gradient_NI.split(rows), strict=True):
         yield x_nI.to(precise, copy=True).mul_(gradient_nI)
 
 
 def _zeros(like: Tensor, count: int) -> Tensor:
-    return like.new_zeros(count, dtype=_precise(like))
-
-
-def _precise(tensor: Tensor) -> torch.dtype:
-    return torch.promote_types(tensor.dtype, torch.float32)
+    return like.new_zeros(count, dtype=at_least_float32(like))

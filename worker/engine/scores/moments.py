@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from worker.engine import ranks
 from worker.engine.architectures import Family, Kind
+from worker.engine.precision import at_least_float32
 from worker.engine.scores import entries, gates
 from worker.engine.scores.watching import watch_input
 
@@ -100,7 +101,7 @@ class GateMoments:
             hook.remove()
 
     def _add(self, gate: nn.Module, hidden_BTI: Tensor, gradient_BTI: Tensor) -> None:
-        precise = torch.promote_types(hidden_BTI.dtype, torch.float32)
+        precise = at_least_float32(hidden_BTI)
         rows = entries.rows_at_once(hidden_BTI.shape[-1], hidden_BTI.device)
         tokens, gradients = hidden_BTI.flatten(0, -2).split(rows), gradient_BTI.flatten(0, -2).split(rows)
         for tokens_tI, gradient_tI in zip(tokens, gradients, strict=True):

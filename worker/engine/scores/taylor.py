@@ -9,13 +9,13 @@ Legend: B sequences, T tokens, O output channels, I input channels, U units; o, 
 from collections.abc import Iterator
 from functools import partial
 
-import torch
 from torch import Tensor, nn
 
 from jobs.shapes import ModelShape
 from worker.engine import adapters, ranks
 from worker.engine.architectures import Family, Kind, Member
 from worker.engine.plan import Plan, Scores
+from worker.engine.precision import at_least_float32
 from worker.engine.scores import comparison, entries
 from worker.engine.scores.entries import Norm
 from worker.engine.scores.scorer import Scorer
@@ -62,7 +62,7 @@ class Taylor(Scorer):
             weight_oI = adapted.rows(part)
             for hidden_TI, gradient_TO in zip(hidden_BTI, gradient_BTO, strict=True):
                 slope_oI = gradient_TO[:, part].T @ hidden_TI.to(gradient_TO.dtype)
-                yield slope_oI.to(torch.promote_types(slope_oI.dtype, torch.float32)).mul_(weight_oI)
+                yield slope_oI.to(at_least_float32(slope_oI)).mul_(weight_oI)
 
         hidden_BTI, gradient_BTO = self._sequences.apart(hidden), self._sequences.apart(gradient)
         adapted = adapters.read(block, member)
