@@ -50,7 +50,7 @@ from jobs import errors, logs, tracing
 from jobs import settings as environment
 from jobs.settings import Settings
 
-DESCRIPTION = "Makes large language models smaller: LoRA fine-tuning with iterative structured pruning."
+DESCRIPTION = "Makes large language models smaller: LoRA fine-tuning with structured pruning."
 
 ROUTES = (
     jobs,

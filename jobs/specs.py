@@ -128,7 +128,7 @@ class DistillationSpec(Spec):
 
 
 class LoraPruneSpec(Spec, title="LoRAPrune"):
-    """LoRA fine-tuning that removes attention heads and FFN channels step by step (arXiv:2305.18403)."""
+    """LoRA fine-tuning that removes attention heads and FFN channels, at once or step by step (arXiv:2305.18403)."""
 
     type: Literal["lora_prune"]
     ratio: float | None = Field(None, gt=0, lt=0.9, description="Part of the block parameters to remove.")

@@ -34,7 +34,7 @@ def text(spec: JobSpec, base: BaseModel, report: Report, proofs: Proofs, variant
             f"# {title(spec, base)}",
             "",
             f"{base.name} with {report.achieved_ratio:.1%} of its block parameters removed "
-            f"({report.requested_ratio:.1%} asked) by LoRA fine-tuning with iterative structured pruning. "
+            f"({report.requested_ratio:.1%} asked) by LoRA fine-tuning with structured pruning in {_cuts(report)}. "
             f"A stock checkpoint: {_widths(plan)}.",
             "",
             *_early(report),
@@ -75,6 +75,11 @@ def text(spec: JobSpec, base: BaseModel, report: Report, proofs: Proofs, variant
             "",
         ]
     )
+
+
+def _cuts(report: Report) -> str:
+    cuts = len(report.history.prunes)
+    return "one cut" if cuts == 1 else f"{cuts} cuts"
 
 
 def _early(report: Report) -> Iterator[str]:

@@ -25,7 +25,7 @@ from worker.engine.windows import Windows
 
 
 class IterativePruning(TrainerCallback):
-    """Narrows `plan` step by step while the Trainer runs: a scorer says what matters, a budget how much may stay, a
+    """Narrows `plan` while the Trainer runs, at each event: a scorer says what matters, a budget how much may stay, a
     cutter takes the rest out. The goal is met exactly after the last event, unless the watch ends the way before."""
 
     def __init__(

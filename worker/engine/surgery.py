@@ -96,7 +96,7 @@ def cut_block(
     after: LayerPlan,
     optimizer: Optimizer | None,
 ) -> None:
-    """The same for one block."""
+    """`cut`, of one block."""
     for member in family.members:
         if len(after.kept(member.kind)) == len(before.kept(member.kind)):
             continue
@@ -127,7 +127,7 @@ def silence_block(
     after: LayerPlan,
     optimizer: Optimizer | None,
 ) -> None:
-    """The same for one block, as `silence` does it."""
+    """`silence`, of one block."""
     for member in family.members:
         for parameter, axis in adapters.parameters(block, member):
             gone = torch.ones(parameter.shape[axis], dtype=torch.bool)

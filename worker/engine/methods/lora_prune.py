@@ -1,4 +1,4 @@
-"""LoRA fine-tuning with iterative structured pruning.
+"""LoRA fine-tuning with structured pruning, in one cut or several.
 
 Source: LoRAPrune, Zhang et al. 2024, arXiv:2305.18403. Where we differ: units are KV groups, so grouped queries hold;
 unless asked otherwise every layer keeps the same widths and none is exempt, so that the result is a stock configuration
