@@ -27,6 +27,7 @@ from worker.engine import (
     harness,
     identity,
     measurement,
+    merging,
     methods,
     padding,
     papers,
@@ -42,9 +43,11 @@ from worker.engine.architectures import family
 from worker.engine.base_models import BaseModel
 from worker.engine.checkpoints import Checkpoints
 from worker.engine.job import Inputs, Job
+from worker.engine.merging import Merged
 from worker.engine.methods import teachers
-from worker.engine.methods.outcome import Outcome, Task
+from worker.engine.methods.outcome import Task
 from worker.engine.orders import Order, Orders
+from worker.engine.plan import Plan
 from worker.engine.report import Finetuned
 from worker.engine.reporter import Reporter
 from worker.engine.verification import Proof
@@ -78,15 +81,17 @@ def compress(
     _announce(job)
     finetuned, model = _reference(job, model)
     with job.phase("scoring"):
-        probe_BT = verification.probe(job.held_out)
-        outcome = methods.run(_task(job, model, probe_BT), job.spec.method)
-    del model
+        outcome = methods.run(_task(job, model), job.spec.method)
     is_first = ranks.is_first()
     ranks.part()
-    if not is_first:  # the model is the same in all processes; one is enough to publish it
+    if not is_first:  # the model is the same in all processes; one is enough to merge and to publish it
         return {}
+    with job.phase("merging"):
+        probe_BT = verification.probe(job.held_out)
+        merged = merging.merge(model, family(job.base.shape), probe_BT)
+    del model
     gc.collect()  # the Trainer and its callbacks hold each other, and the model with them
-    merged_difference, proof = _publishable(job, outcome, probe_BT, out)
+    merged_difference, proof = _publishable(job, outcome.plan, merged, probe_BT, out)
     proofs = forms.write(job, out, outcome.plan)
     with job.phase("evaluating"):
         measured = measurement.of_result(job.base, out, job.material, dtype=job.output_dtype, plan=outcome.plan)
@@ -240,7 +245,7 @@ def _reference(job: Job, model: PreTrainedModel) -> tuple[Finetuned | None, PreT
     return finetuned, adapters.detach(adapted)
 
 
-def _task(job: Job, model: PreTrainedModel, probe_BT: Tensor) -> Task:
+def _task(job: Job, model: PreTrainedModel) -> Task:
     return Task(
         model=model,
         family=family(job.base.shape),
@@ -248,7 +253,6 @@ def _task(job: Job, model: PreTrainedModel, probe_BT: Tensor) -> Task:
         goal=job.goal,
         windows=job.training,
         held_out=job.held_out,
-        probe_BT=probe_BT,
         seed=job.spec.seed,
         work=job.work,
         reporter=job.reporter,
@@ -258,22 +262,22 @@ def _task(job: Job, model: PreTrainedModel, probe_BT: Tensor) -> Task:
     )
 
 
-def _publishable(job: Job, outcome: Outcome, probe_BT: Tensor, out: Path) -> tuple[float, Proof]:
+def _publishable(job: Job, plan: Plan, merged: Merged, probe_BT: Tensor, out: Path) -> tuple[float, Proof]:
     """Cut, prove the cut, write, and prove what was written; the logit difference of the first, and the second."""
     shape = job.base.shape
     with job.phase("exporting"):
         base_config = job.base.stock_config()
-        config = export.stock_config(base_config, shape, outcome.plan)
-        state = padding.padded(outcome.state, family(shape), shape, outcome.plan)
+        config = export.stock_config(base_config, shape, plan)
+        state = padding.padded(merged.state, family(shape), shape, plan)
         model = export.assemble(config, state)
-        outcome.state.clear()  # the model holds them now, and is to be rounded without a second copy
+        merged.state.clear()  # the model holds them now, and is to be rounded without a second copy
         logits_BTV = verification.exact_answers(model, probe_BT)
-        difference = verification.check_cut(outcome.logits_BTV, logits_BTV)
+        difference = verification.check_cut(merged.logits_BTV, logits_BTV)
         export.round_weights(model, job.output_dtype)
         export.save(
             model, job.tokenizer, job.base.generation_config(), out, max_shard_bytes=job.spec.output.max_shard_bytes
         )
-        per_layer_config.write(out, shape, outcome.plan.layout)
+        per_layer_config.write(out, shape, plan.layout)
         # A file in 16 bits must answer as the rounded weights do.
         expected_BTV = verification.exact_answers(model, probe_BT)
     del model

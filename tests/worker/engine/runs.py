@@ -10,7 +10,7 @@ from torch import Tensor
 
 from jobs import goals
 from jobs.specs import CheckpointSpec, JobSpec, LoraPruneSpec
-from worker.engine import base_models, quantised, story
+from worker.engine import base_models, merging, quantised, story
 from worker.engine.architectures import family
 from worker.engine.checkpoints import Checkpoints
 from worker.engine.history import History
@@ -121,7 +121,6 @@ def prune(
             goal=goals.goal(shape, job_of(spec)),
             windows=windows,
             held_out=windows,
-            probe_BT=windows.ids_NT[:2].long(),
             seed=0,
             work=work,
             reporter=reporter,
@@ -131,4 +130,6 @@ def prune(
         ),
         spec,
     )
-    return Run(outcome.plan, reporter.history, outcome.state, events, outcome.walk, outcome.ended_early)
+    reporter.phase("merging")
+    state = merging.merge(model, family(shape), windows.ids_NT[:2].long()).state
+    return Run(outcome.plan, reporter.history, state, events, outcome.walk, outcome.ended_early)

@@ -13,7 +13,7 @@ from functools import partial
 
 from jobs.budgets import PerplexityLimit
 from jobs.specs import LoraPruneSpec
-from worker.engine import adapters, alignment, evaluation, scores, training, verification
+from worker.engine import adapters, alignment, evaluation, scores, training
 from worker.engine.methods import teachers
 from worker.engine.methods.outcome import Outcome, Task
 from worker.engine.perplexity_limit import PerplexityWatch
@@ -24,7 +24,7 @@ CHECKPOINT_WINDOWS = 8
 
 
 def run(task: Task, spec: LoraPruneSpec) -> Outcome:
-    """Train the adapters while units go, then merge."""
+    """Train the adapters while units go."""
     task.reporter.phase("scoring")
     windows, teaching = teachers.engage(task, spec)
     calibration = task.windows.shuffled(task.seed)
@@ -58,7 +58,4 @@ def run(task: Task, spec: LoraPruneSpec) -> Outcome:
         measure=partial(evaluation.perplexity, task.model, task.held_out, CHECKPOINT_WINDOWS),
     )
     plan = pruning.finished(early=not complete)
-    task.reporter.phase("merging")
-    logits_BTV = verification.exact_answers(task.model, task.probe_BT)
-    state = adapters.merged_state(task.model, task.family)
-    return Outcome(plan, state, logits_BTV, watch.walk if watch else None, ended_early=not complete)
+    return Outcome(plan, watch.walk if watch else None, ended_early=not complete)

@@ -1,10 +1,9 @@
-"""What a method is given, and what it hands on to be checked and written."""
+"""What a method is given, and what it decided."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from torch import Tensor
 from transformers import PreTrainedModel
 
 from jobs.goals import Goal
@@ -20,7 +19,7 @@ from worker.engine.windows import Windows
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """A bare dense model, which the method may change in place, and where to go with it."""
+    """A bare dense model, which the method changes in place, and where to go with it."""
 
     model: PreTrainedModel
     family: Family
@@ -28,7 +27,6 @@ class Task:
     goal: Goal
     windows: Windows
     held_out: Windows
-    probe_BT: Tensor
     seed: int
     work: Path
     reporter: Reporter
@@ -40,14 +38,11 @@ class Task:
 
 @dataclass(frozen=True)
 class Outcome:
-    """The decision, the weights that are left, and how the model in training answered the probe.
+    """What is kept; the task's model now has nothing else, and carries its adapters.
 
-    `state` is the bare model's, on the CPU, float32 where it was trained; `logits_BTV` are `exact_answers`;
     `walk` tells of a limit on perplexity; `ended_early` that the training was told to finish before its last step.
     """
 
     plan: Plan
-    state: dict[str, Tensor]
-    logits_BTV: Tensor
     walk: Walk | None = None
     ended_early: bool = False
