@@ -49,6 +49,7 @@ SWITCHES: Mapping[str, Method] = {
     "heads_in_proportion": {"budget": {"heads_share": 1}},
     "layers_by_score": {"budget": {"allocation": "global"}},
     "six_layers_gone": {"layers_to_remove": 6},
+    "masked_until_the_end": {"schedule": {"cut": "after_training"}},
     "distilled": {"distillation": {"mode": "cached"}},
     "scores_by_sequence": {"score": {"criterion": "mask_fisher"}},
     "lora_scores_as_published": AS_PUBLISHED,

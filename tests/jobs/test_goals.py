@@ -167,6 +167,11 @@ CONTRADICTIONS: dict[str, dict[str, Any]] = {
         "target": {"type": "perplexity", "increase": 0.1},
         "schedule": {"prune_every_steps": 10, "cut": "last_event"},
     },
+    "measured on weights that are not the model's": {
+        "target": {"type": "perplexity", "increase": 0.1},
+        "schedule": {"prune_every_steps": 10, "cooldown_fraction": 0.5},
+        "train": {"base_precision": "int8"},
+    },
     "one size to choose from": {"target": {"type": "perplexity", "increase": 0.1}},
     "devices before widths": {"ratio": 0.3, "budget": {"allocation": "adaptive", "tensor_parallel": 2}},
 }

@@ -26,7 +26,7 @@ from worker.engine.reconstruction import Moments
 from worker.engine.surgery import RemoveUnits
 
 PULL = 0.75
-"""Part of the way back to the first stream that is asked of a layer; all of it fits noise."""
+"""Part of the way back to the first stream that is asked of a layer; half and all of it did no better."""
 
 Seen = dict[Member, tuple[Tensor, Tensor]]
 """(B, T, S) and (B, T, D): what entered and what left each gate when its block ran last."""

@@ -156,10 +156,11 @@ def test_a_whole_job_on_a_quantised_base(
     assert summary["max_abs_logit_difference"] <= verification.TOLERANCE
 
 
+@pytest.mark.parametrize("precision", PRECISIONS)
 def test_what_cannot_be_quantised_is_refused_before_any_work(
-    small_model: Path, small_text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    small_model: Path, small_text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, precision: Precision
 ) -> None:
-    train = {"steps": 2, "sequence_length": 32, "base_precision": "nf4"}
+    train = {"steps": 2, "sequence_length": 32, "base_precision": precision}
     model, _ = random_model(max_position_embeddings=256)  # 32 hidden channels
     model.save_pretrained(tmp_path / "base")
     byte_tokenizer().save_pretrained(tmp_path / "base")

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 from transformers import PreTrainedTokenizerFast
 
 from jobs import errors
@@ -108,6 +109,16 @@ def test_a_wrong_data_set_is_a_named_error(
     path.write_bytes(content)
     with pytest.raises(error, match=says):
         read(path, tokenizer)
+
+
+def test_text_that_leaves_nothing_to_hold_out_or_to_measure_is_a_named_error() -> None:
+    ids_NT = torch.zeros(2, 16, dtype=torch.int32)
+    with pytest.raises(errors.DatasetTooShort, match="fills one window only"):
+        Windows(ids_NT[:1], ids_NT[:1]).split(0.5)
+    _, held_out = Windows(ids_NT, ids_NT).split(0.5)
+    assert len(held_out.resized(8)) == 2
+    with pytest.raises(errors.DatasetTooShort, match="has 16 tokens, less than one window of 17"):
+        held_out.resized(17)
 
 
 def test_a_missing_file_is_a_named_error(tmp_path: Path, tokenizer: PreTrainedTokenizerFast) -> None:
