@@ -194,7 +194,13 @@ def _check_shards(folder: Path) -> None:
     index = folder / "model.safetensors.index.json"
     if not index.is_file():
         return
-    shards = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+    try:
+        shards = {str(shard) for shard in json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()}
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise errors.BaseModelIncomplete(
+            f"{index.name} does not say which file holds which weight ({type(error).__name__}: {error}).",
+            hint="Download or copy the model again.",
+        ) from error
     missing = sorted(shard for shard in shards if not (folder / shard).is_file())
     if missing:
         raise errors.BaseModelIncomplete(

@@ -231,6 +231,26 @@ def test_a_base_model_that_cannot_be_used_is_refused_by_name(
         assert all(family in refused.value.hint for family in FAMILIES)
 
 
+@pytest.mark.parametrize("content", ["{", "[]", '{"metadata": {}}', '{"weight_map": ["model.safetensors"]}'])
+def test_an_index_of_shards_that_says_nothing_is_refused_by_name(tmp_path: Path, content: str) -> None:
+    folder = broken(tmp_path / "model")
+    (folder / "model.safetensors.index.json").write_text(content)
+    with pytest.raises(errors.BaseModelIncomplete, match="which file holds which weight"):
+        base_models.open_folder(folder)
+
+
+def test_a_model_in_shards_is_the_model_in_one_file(tmp_path: Path) -> None:
+    model, _ = random_model()
+    model.save_pretrained(tmp_path / "whole")
+    model.save_pretrained(tmp_path / "shards", max_shard_size="20KB")
+    assert len(list((tmp_path / "shards").glob("*.safetensors"))) > 2
+    whole, shards = (
+        base_models.open_folder(tmp_path / name).load(torch.float32).state_dict() for name in ("whole", "shards")
+    )
+    assert whole.keys() == shards.keys()
+    assert all(torch.equal(tensor, shards[name]) for name, tensor in whole.items())
+
+
 def test_a_missing_shard_is_refused_by_name(tmp_path: Path) -> None:
     folder = broken(tmp_path / "model")
     (folder / "model.safetensors.index.json").write_text(
