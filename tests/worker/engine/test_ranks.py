@@ -1,6 +1,7 @@
 """Two processes train one model: alike to the bit, and as one process does to rounding."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -13,10 +14,24 @@ from tests.worker.engine.runs import prune
 from worker.engine import checkpoints, ranks
 
 
-def test_two_processes_are_as_good_as_one(small_model: Path, tmp_path: Path) -> None:
+def spawn(model: Path, folder: Path, stop_after: int | None = None) -> None:
     (port,) = free_block(1)
-    multiprocessing.spawn(two_processes.main, args=(port, small_model, tmp_path), nprocs=two_processes.PROCESSES)
-    first, second = (torch.load(tmp_path / f"process-{rank}.pt", weights_only=True) for rank in range(2))
+    multiprocessing.spawn(two_processes.main, args=(port, model, folder, stop_after), nprocs=two_processes.PROCESSES)
+
+
+def results(folder: Path) -> list[dict[str, Any]]:
+    return [torch.load(folder / f"process-{rank}.pt", weights_only=True) for rank in range(2)]
+
+
+@pytest.fixture(scope="module")
+def never_stopped(small_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("never-stopped")
+    spawn(small_model, folder)
+    return folder
+
+
+def test_two_processes_are_as_good_as_one(small_model: Path, tmp_path: Path, never_stopped: Path) -> None:
+    first, second = results(never_stopped)
     alone = prune(small_model, two_processes.spec(), tmp_path / "alone")
 
     assert first["plan"] == second["plan"] == alone.plan.to_json()
@@ -25,8 +40,20 @@ def test_two_processes_are_as_good_as_one(small_model: Path, tmp_path: Path) -> 
     for name, tensor in first["state"].items():
         assert torch.equal(tensor, second["state"][name]), name
         assert (tensor - alone.state[name]).abs().max() <= 1e-3 * tensor.abs().max(), name
-    newest = checkpoints.stored(tmp_path / "checkpoints")[-1]
+    newest = checkpoints.stored(never_stopped / "checkpoints")[-1]
     assert {"rng_state_0.pth", "rng_state_1.pth", "plan.json"} <= {path.name for path in newest.iterdir()}
+
+
+def test_two_processes_go_on_from_where_both_stopped(small_model: Path, tmp_path: Path, never_stopped: Path) -> None:
+    """After the first cut, in the middle of an epoch."""
+    spawn(small_model, tmp_path, stop_after=6)
+    assert not list(tmp_path.glob("process-*.pt"))
+    spawn(small_model, tmp_path)
+    for resumed, whole in zip(results(tmp_path), results(never_stopped), strict=True):
+        assert resumed["plan"] == whole["plan"]
+        assert resumed["losses"] == whole["losses"]
+        for name, tensor in resumed["state"].items():
+            assert torch.equal(tensor, whole["state"][name]), name
 
 
 def test_sharding_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

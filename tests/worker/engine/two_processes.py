@@ -1,13 +1,14 @@
 """One of two processes that train together, as `torchrun` starts them."""
 
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import distributed
 
-from tests.worker.engine.runs import prune, spec_of
+from tests.worker.engine.runs import Stopped, prune, spec_of
 
 PROCESSES = 2
 
@@ -18,12 +19,21 @@ def spec(**fields: Any) -> Any:
     return spec_of(train=train, **fields)
 
 
-def main(rank: int, port: int, model: Path, folder: Path) -> None:
-    """Prune in this process, and save what came of it in `folder`."""
+def main(rank: int, port: int, model: Path, folder: Path, stop_after: int | None = None) -> None:
+    """Prune in this process, and save what came of it in `folder`; nothing if it stops before the end."""
     torch.set_num_threads(1)
     where = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     os.environ |= where | {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(PROCESSES)}
     distributed.init_process_group("gloo")
-    run = prune(model, spec(), folder / f"work-{rank}", checkpoints=folder / "checkpoints", every=4)
-    torch.save({"plan": run.plan.to_json(), "losses": run.losses, "state": run.state}, folder / f"process-{rank}.pt")
+    with suppress(Stopped):
+        run = prune(
+            model,
+            spec(),
+            folder / f"work-{rank}",
+            checkpoints=folder / "checkpoints",
+            every=4,
+            stop_after=stop_after,
+        )
+        result = {"plan": run.plan.to_json(), "losses": run.losses, "state": run.state}
+        torch.save(result, folder / f"process-{rank}.pt")
     distributed.destroy_process_group()
