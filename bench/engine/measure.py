@@ -122,6 +122,6 @@ def _figures(name: str, kept: str, row: Row) -> Iterator[Figure]:
     yield Figure(f"engine_perplexity_{kept}_{name}", row.perplexity, "perplexity", PERPLEXITY_BARS[kept])
     stays = 100 * (1 - row.summary["achieved_ratio"])
     yield Figure(f"engine_kept_{kept}_{name}", stays, "% of the block parameters", float(kept))
-    for further in row.summary["perplexities"]:
+    for further in row.summary["perplexities"] if kept == "50.6" else []:  # the size that the bar is known for
         worse = further["pruned"] / further["dense"]
         yield Figure(f"engine_further_{kept}_{name}", worse, "times the dense model's", FURTHER_BAR)

@@ -87,17 +87,13 @@ def restrict(scores: Scores, before: Plan, after: Plan) -> Scores:
     """The scores of the units of `before` without those that `after` has no longer."""
     places = {layer.index: place for place, layer in enumerate(before.layers)}
 
-    def left(score_U: Tensor, had: tuple[int, ...], has: tuple[int, ...]) -> Tensor:
-        # Most often all are: there is nothing to look up, and nothing to copy to a device.
-        return score_U if len(has) == len(had) else score_U[positions(had, has)]
+    def left(kind: Kind, layers: Sequence[Tensor], layer: LayerPlan) -> Tensor:
+        place = places[layer.index]
+        had, has = before.layers[place].kept(kind), layer.kept(kind)
+        # Most often all are there: nothing is to be looked up, nor copied to a device.
+        return layers[place] if len(has) == len(had) else layers[place][positions(had, has)]
 
-    return {
-        kind: [
-            left(layers[places[layer.index]], before.layers[places[layer.index]].kept(kind), layer.kept(kind))
-            for layer in after.layers
-        ]
-        for kind, layers in scores.items()
-    }
+    return {kind: [left(kind, layers, layer) for layer in after.layers] for kind, layers in scores.items()}
 
 
 def narrow(current: Plan, scores: Scores, target: Layout) -> Plan:

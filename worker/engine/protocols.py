@@ -31,7 +31,7 @@ class Protocol:
 def held_out(windows: Windows, asked: EvaluationSpec, texts: Mapping[str, datasets.Reachable]) -> Protocol:
     """The protocol of the job's own held-out windows, made of one of `texts` as training windows are."""
     source = texts["/evaluation/dataset" if asked.dataset else "/dataset"]
-    apart = "" if asked.dataset else f", the last {asked.validation_split:.3g} of its windows, which are not trained on"
+    apart = "" if asked.dataset else f", the last {100 * asked.validation_split:.3g} % of its windows, never trained on"
     drawn = "" if datasets.is_plain(source) else ", rows as for training, in an order drawn from the seed"
     where = f"{_name(source)}{drawn}{apart}"
     first = Windows(windows.ids_NT[: asked.max_windows], windows.labels_NT[: asked.max_windows])

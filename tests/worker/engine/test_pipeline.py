@@ -113,7 +113,7 @@ def test_the_folder_is_complete_and_tells_how_it_was_made(done: Result) -> None:
     assert summary["perplexity_protocol"]["window_tokens"] == 48
     text = summary["perplexity_protocol"]["text"]
     assert text.startswith("text.jsonl, rows as for training, in an order drawn from the seed")
-    assert "the last 0.05 of its windows" in text
+    assert "the last 5 % of its windows" in text
     assert summary["samples"][0]["dense"]
     assert summary["dense"]["decode_tokens_per_second"] > 0
     assert summary["dense_finetuned"]["perplexity"] < summary["dense"]["perplexity"] * 1.1

@@ -37,6 +37,7 @@ def engage(task: Task, spec: LoraPruneSpec) -> tuple[Windows, Teaching | None]:
         case "off":
             return task.windows, None
         case "online":
+            task.reporter.log("The dense model stays in memory, to be learned from.")
             return task.windows, Teaching(OnlineTeacher(task.load_dense()), mix)
         case "auto":
             raise AssertionError("settled before")
