@@ -11,7 +11,7 @@ from transformers import PreTrainedTokenizerBase
 from jobs import goals, widths
 from jobs.outline import of_layout
 from jobs.shapes import ModelShape
-from jobs.specs import JobSpec
+from jobs.specs import DistillationSpec, JobSpec
 from worker.engine import protocols, report
 from worker.engine.base_models import BaseModel
 from worker.engine.history import History
@@ -39,7 +39,7 @@ def settle(
     seconds: Mapping[str, float],
     history: History,
 ) -> Report:
-    """All of a job's numbers in the form in which they are published."""
+    """All of a job's numbers in the form in which they are published; of the spec what was left open is settled."""
     shape, plan, walk, layout = base.shape, outcome.plan, outcome.walk, outcome.plan.layout
     held_out, benchmark = measured.held_out, measured.benchmark
     return Report(
@@ -53,6 +53,7 @@ def settle(
         dense=_figures("dense", measured, shape, plan),
         dense_finetuned=finetuned,
         pruned=_figures("pruned", measured, shape, plan),
+        teacher=_teacher(spec.method.distillation),
         perplexity_change=held_out.pruned / held_out.dense - 1,
         perplexity_protocol=_protocol(held_out.protocol, measured.dtype, tokenizer),
         perplexities=[
@@ -76,6 +77,13 @@ def settle(
         history=history,
         kept=[report.LayerUnits(**layer) for layer in plan.to_json()],
     )
+
+
+def _teacher(spec: DistillationSpec) -> report.Teacher | None:
+    if spec.mode == "off":
+        return None
+    assert spec.mode != "auto"  # settled before
+    return report.Teacher(answers=spec.mode, weight=spec.weight, temperature=spec.temperature)
 
 
 def _figures(which: Which, measured: Measured, shape: ModelShape, plan: Plan) -> report.Figures:

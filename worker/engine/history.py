@@ -13,7 +13,7 @@ class Step(BaseModel):
 
     step: int = Field(description="Number of the step.")
     phase: str = Field(description="What the step was for; `reference_tuning` is the dense model's fine-tuning.")
-    loss: float = Field(description="Training loss of the step's batch, in nats per token.")
+    loss: float = Field(description="Training loss of the step's batch, nats per token; a `teacher`'s part is in it.")
     sparsity: float = Field(description="Part of the block parameters that was gone after the step.")
 
 

@@ -98,7 +98,7 @@ def compress(
     reporter.held_out("pruned", measured.held_out.pruned)
     done = account.settle(
         job.base,
-        spec,
+        job.spec,
         tokenizer=job.tokenizer,
         measured=measured,
         outcome=outcome,

@@ -55,6 +55,14 @@ class Finetuned(Part):
     dtype: str = Field(description="Of the weights while training; its adapters are beside them, not merged.")
 
 
+class Teacher(Part):
+    """Whom the pruned model learned from besides the text: the dense model. Its part is in the losses of its steps."""
+
+    answers: Literal["online", "cached"] = Field(description="Given step by step, or noted before the first cut.")
+    weight: float = Field(description="Its part of the training loss.")
+    temperature: float = Field(description="At which the distributions of both models were compared.")
+
+
 class PerplexityLimit(Part):
     """Perplexities that decided how much went, on a few held-out windows; taken right after a cut."""
 
@@ -160,6 +168,7 @@ class Report(Part):
     dense: Figures
     dense_finetuned: Finetuned | None = Field(description="Null if not asked for.")
     pruned: Figures
+    teacher: Teacher | None = Field(description="Null if the pruned model learned from the text alone.")
     perplexity_change: float = Field(description="Pruned over dense perplexity, less one.")
     perplexity_protocol: Protocol = Field(description="Of the perplexities above.")
     perplexities: list[Perplexities] = Field(description="By the further protocols asked for.")

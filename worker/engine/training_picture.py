@@ -8,7 +8,7 @@ from matplotlib.ticker import MaxNLocator
 
 from worker.engine.history import REFERENCE, Step
 from worker.engine.pictures import FINETUNED, GRID, INK, MUTED, PRUNED, WIDTH
-from worker.engine.report import Report
+from worker.engine.report import Report, Teacher
 
 SMOOTHED_FROM = 40
 """Steps from which on a running mean makes the course of the loss plainer."""
@@ -32,7 +32,7 @@ def draw(report: Report) -> Figure:
     reference = [step for step in history.steps if step.phase == REFERENCE]
     if reference:
         _loss(losses, reference, 0, FINETUNED, "dense, fine-tuned alike", "--")
-    _loss(losses, pruned, first, PRUNED, "pruned", "-")
+    _loss(losses, pruned, first, PRUNED, _learner(report.teacher), "-")
     losses.set_ylabel("training loss, nats per token")
     _phases(losses, pruned, first)
     sparsity.step(
@@ -52,6 +52,11 @@ def draw(report: Report) -> Figure:
     figure.align_ylabels()
     figure.legend(loc="outside lower center", ncols=3)
     return figure
+
+
+def _learner(teacher: Teacher | None) -> str:
+    """What the pruned model's loss is of: with a teacher's part in it, it does not compare with one of text alone."""
+    return "pruned" if teacher is None else f"pruned (its teacher weighs {teacher.weight:.0%} in this loss)"
 
 
 def _loss(axes: Axes, steps: Sequence[Step], first: int, colour: str, name: str, style: str) -> None:

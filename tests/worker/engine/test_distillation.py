@@ -56,14 +56,16 @@ def test_the_teacher_is_held_where_there_is_room_and_stays_what_it_was(
     most = memory.estimate(shape, spec_with(spec, "online"), accelerator=False)
     assert most.peak > least.peak
     monkeypatch.setattr(capacity, "available", lambda: most.peak if fits else most.peak - 1)
-    _, events, _ = run(spec, tmp_path / "run")
+    summary, events, _ = run(spec, tmp_path / "run")
+    answers = "online" if fits else "cached"
+    assert summary["teacher"] == {"answers": answers, "weight": 0.5, "temperature": 1.0}
     noted = [event for event in events if event["type"] == "log" and "notes its 5 likeliest tokens" in event["message"]]
     assert bool(noted) is not fits
 
     story = Story(Reporter(lambda event: None))
     first = teachers.settled(spec, story, lambda online: online == spec_with(spec, "online") and fits)
     assert first == teachers.settled(spec, story, lambda online: not fits)
-    assert first == spec_with(spec, "online" if fits else "cached")
+    assert first == spec_with(spec, answers)
 
 
 def spec_with(spec: JobSpec, mode: str) -> JobSpec:

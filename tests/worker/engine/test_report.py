@@ -59,6 +59,7 @@ def finished(**fields: Any) -> Report:
         "dense_finetuned": None,
         "ended_early_at": None,
         "pruned": figures,
+        "teacher": None,
         "perplexity_change": 0.0,
         "perplexity_limit": None,
         "perplexity_protocol": protocol,
@@ -130,3 +131,13 @@ def test_both_runs_start_at_their_own_first_step() -> None:
     marks = sparsity.lines[-1]
     assert (list(marks.get_xdata()), list(marks.get_ydata())) == ([3], [31.0])  # type: ignore[arg-type]
     assert training_picture.running_mean([1, 2, 3, 4], 2) == [1, 1.5, 2.5, 3.5]
+
+
+def test_a_loss_with_a_teachers_part_is_not_drawn_as_that_of_text_alone() -> None:
+    taught = finished(teacher={"answers": "cached", "weight": 0.25, "temperature": 2.0})
+    drawn = [training_picture.draw(done).legends[0].texts for done in (finished(), taught)]
+    of_text, of_both = ([text.get_text() for text in texts] for texts in drawn)
+    assert of_text == ["dense, fine-tuned alike", "pruned", "cut"]
+    assert "temperature 2.0" in report_page.text(taught, "").replace("\n", " ")
+    assert "learned from the dense one" not in report_page.text(finished(), "")
+    assert of_both == ["dense, fine-tuned alike", "pruned (its teacher weighs 25% in this loss)", "cut"]
