@@ -21,6 +21,9 @@ from worker.engine.scores.entries import Norm
 from worker.engine.scores.scorer import Scorer
 from worker.engine.scores.watching import Sequences, watch_layer
 
+MORE = 4
+"""Times as many rows at once as where nothing but entries is read: each chunk's product reads all tokens anew."""
+
 
 class Taylor(Scorer):
     """Collects Σ_b Σ |G_b ∘ (W + s·BA)| over the entries of each unit (or squares, `l2`), with sequences as samples.
@@ -66,7 +69,7 @@ class Taylor(Scorer):
 
         hidden_BTI, gradient_BTO = self._sequences.apart(hidden), self._sequences.apart(gradient)
         adapted = adapters.read(block, member)
-        chunk = entries.rows_at_once(adapted.size[1], adapted.device)
+        chunk = MORE * entries.rows_at_once(adapted.size[1], adapted.device)
         channels = entries.channel_sums(taylor, adapted.size, member.axis, norm=self._norm, chunk=chunk)
         sums_U = entries.by_unit(channels, member, self._shape)
         place = block, member.kind
