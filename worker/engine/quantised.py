@@ -10,15 +10,15 @@ Legend: O output channels, I input channels; S stored rows, C their channels, K 
 
 from functools import cache
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from jobs import errors
 from jobs.shapes import QUANTISED_BLOCK as BLOCK
 from worker.engine.architectures import Family
+from worker.engine.fleeting import FleetingLinear
 
 if TYPE_CHECKING:
     from bitsandbytes.functional import QuantState
@@ -38,20 +38,18 @@ def check_installed() -> None:
         )
 
 
-class QuantisedLinear(nn.Linear):
-    """A frozen linear layer whose weight exists in full only while it is used."""
+class QuantisedLinear(FleetingLinear):
+    """A frozen linear layer that stores codes and scales."""
 
     def __init__(self, weight_OI: Tensor, bias: nn.Parameter | None, precision: Precision, axis: Literal[0, 1]) -> None:
         """`axis`: where the units lie that may be cut out."""
-        nn.Module.__init__(self)
-        self.out_features, self.in_features = weight_OI.shape
+        super().__init__(weight_OI, bias)
         self.precision: Precision = precision
         self.axis = axis
         self.codes: Tensor
         self.scales: Tensor
         self.register_buffer("codes", None)
         self.register_buffer("scales", None)
-        self.bias = bias  # type: ignore[assignment]  # as nn.Linear itself allows
         self.store(weight_OI)
 
     def store(self, weight_OI: Tensor) -> None:
@@ -62,7 +60,7 @@ class QuantisedLinear(nn.Linear):
     @property
     def weight(self) -> Tensor:  # type: ignore[override]  # what a parameter is to others
         """(out, in) float32: a copy; to change the weight, `store` another."""
-        return self._whole(torch.float32)
+        return self.full(torch.float32)
 
     def rows(self, part: slice) -> Tensor:
         """(rows, in) float32: some rows of the weight, without the others being de-quantised."""
@@ -75,30 +73,10 @@ class QuantisedLinear(nn.Linear):
         blocks_Io = _dequantise(codes, self.scales[:, first:last].contiguous(), self.precision, torch.float32)
         return blocks_Io.T[start - first * BLOCK : stop - first * BLOCK]
 
-    def forward(self, inputs: Tensor) -> Tensor:
-        """As nn.Linear; only the input gets a gradient."""
-        kind = inputs.device.type
-        dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else inputs.dtype
-        with torch.autocast(kind, enabled=False):
-            outputs: Tensor = _Product.apply(inputs.to(dtype), self)
-            return outputs if self.bias is None else outputs + self.bias.to(dtype)
-
-    def _whole(self, dtype: torch.dtype) -> Tensor:
+    def full(self, dtype: torch.dtype) -> Tensor:
+        """De-quantised."""
         stored_SC = _dequantise(self.codes, self.scales, self.precision, dtype)
         return stored_SC if self.axis == 0 else stored_SC.T
-
-
-class _Product(torch.autograd.Function):
-    """x Wᵀ, which de-quantises W again on the way back instead of keeping it."""
-
-    @staticmethod
-    def forward(ctx: Any, inputs: Tensor, layer: QuantisedLinear) -> Tensor:
-        ctx.layer = layer
-        return functional.linear(inputs, layer._whole(inputs.dtype))
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        return gradient @ ctx.layer._whole(gradient.dtype), None
 
 
 def quantise(model: nn.Module, family: Family, precision: Precision, device: torch.device) -> None:

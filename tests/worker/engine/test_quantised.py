@@ -140,7 +140,7 @@ def test_scores_are_those_of_the_weights_that_it_stands_for(
         scorer = start(model, shape, criterion=criterion)
         backward(model, *sequences(shape.vocab))
         with monkeypatch.context() as patched:
-            patched.setattr(QuantisedLinear, "_whole", None)
+            patched.setattr(QuantisedLinear, "full", None)
             return scorer.take(Plan.dense(shape))
 
     assert_close(score(held), score(plain))
