@@ -41,8 +41,8 @@ def check(spec: JobSpec, door: Door, project_id: str) -> tuple[JobSpec, Plan | N
     for number, protocol in enumerate(spec.evaluation.perplexities):
         with at(f"/evaluation/perplexities/{number}/window"):
             shapes.check_sequence_length(shape, protocol.window)
-    with at("/method/train/base_precision"):
-        shapes.check_base_precision(shape, train.base_precision)
+    with at("/method/train/shard_base" if train.shard_base else "/method/train/base_precision"):
+        shapes.check_base_held(shape, train.base_precision, sharded=train.shard_base)
     with at("/method/scope"):
         shapes.check_scope(shape, spec.method.scope)
     with at("/output/formats"):

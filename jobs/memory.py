@@ -111,12 +111,12 @@ def estimate(
     activations = _activations(shape, method, tokens, held=held, flowing=flowing)
     logits = min(tokens, LOSS_TOKENS) * shape.vocab * BYTES_PER_LOGIT
     return Estimate(
-        weights=round(outside * held + shape.block_parameters * BYTES_PER_WEIGHT.get(train.base_precision, held)),
+        weights=_weights(shape, train, held, processes),
         adapters=BYTES_PER_FACTOR * (_factors(shape, method.lora.rank) + (_gains(shape) if method.lora.norms else 0)),
         activations=activations,
         logits=logits,
         holes=0 if accelerator else round(HOLES * (activations + logits)),
-        teacher=_teacher(shape, held) if method.distillation.mode == "online" else 0,
+        teacher=_teacher(shape, train, held, processes) if method.distillation.mode == "online" else 0,
         reconstruction=_reconstruction(shape, method, held, flowing) if method.reconstruction.enabled else 0,
         verification=max(8 * (outside + shape.block_parameters // shape.layers), 0 if accelerator else 4 * kept),
         conversion=BYTES_PER_TRACED_WEIGHT * kept if "onnx" in spec.output.formats and not accelerator else 0,
@@ -131,6 +131,14 @@ def micro_batch(train: TrainSpec, share: int) -> int:
         return train.micro_batch_size
     most = max(1, TRAINING_TOKENS // train.sequence_length)
     return max(size for size in range(1, share + 1) if share % size == 0 and size <= most)
+
+
+def _weights(shape: ModelShape, train: TrainSpec, held: int, processes: int) -> int:
+    """The frozen weights; of sharded ones a part, and the largest matrix, gathered and as it is used."""
+    outside = (shape.parameters - shape.block_parameters) * held
+    if train.shard_base and processes > 1:
+        return outside + shape.block_parameters * held // processes + 2 * held * shape.hidden * shape.ffn
+    return outside + round(shape.block_parameters * BYTES_PER_WEIGHT.get(train.base_precision, held))
 
 
 def _factors(shape: ModelShape, rank: int) -> int:
@@ -163,14 +171,15 @@ def _waiting(shape: ModelShape, asked: EvaluationSpec) -> int:
     return EVALUATION_TOKENS * shape.vocab * (2 if asked.tasks else 1 if asked.agreement else 0)
 
 
-def _teacher(shape: ModelShape, held: int) -> int:
+def _teacher(shape: ModelShape, train: TrainSpec, held: int, processes: int) -> int:
     """The dense model in its own dtype, and what it says of the words: as many at once as of the model in training."""
-    return shape.parameters * held + LOSS_TOKENS * shape.vocab * BYTES_PER_LOGIT
+    full = train.model_copy(update={"base_precision": "full"})
+    return _weights(shape, full, held, processes) + LOSS_TOKENS * shape.vocab * BYTES_PER_LOGIT
 
 
 def _casts(shape: ModelShape, train: TrainSpec, held: int, flowing: int) -> int:
     """The weights of one block in the dtype of the products, kept for the way back unless they lie in it already."""
-    if held == flowing or train.base_precision != "full":
+    if held == flowing or train.base_precision != "full" or train.shard_base:
         return 0
     return flowing * shape.block_parameters // shape.layers
 

@@ -222,11 +222,12 @@ def check_sequence_length(shape: ModelShape, length: int) -> None:
         )
 
 
-def check_base_precision(shape: ModelShape, precision: str) -> None:
+def check_base_held(shape: ModelShape, precision: str, *, sharded: bool = False) -> None:
     """Raises BasePrecisionImpossible if the frozen weights cannot be held so; units lie across the hidden channels."""
-    if precision != "full" and shape.family == "gpt2":  # whose layers are no linear ones
+    if shape.family == "gpt2" and (precision != "full" or sharded):  # whose layers are no linear ones
         raise errors.BasePrecisionImpossible(
-            f"No weights of a GPT-2 in {precision}.", hint="Ask for base_precision 'full'."
+            f"No weights of a GPT-2 {'are sharded' if sharded else f'in {precision}'}.",
+            hint="Leave shard_base out." if sharded else "Ask for base_precision 'full'.",
         )
     if precision != "full" and shape.hidden % QUANTISED_BLOCK:
         raise errors.BasePrecisionImpossible(

@@ -59,7 +59,18 @@ class TrainSpec(Spec):
     base_precision: Literal["full", "int8", "nf4"] = Field(
         "full", description="How the frozen weights are held: as `precision` has them, or in 8 or 4 bits."
     )
+    shard_base: bool = Field(
+        False,
+        description="Whether each of several GPUs holds a part of the frozen weights of all linear layers, and the "
+        "whole of one while it is used: for a model that no GPU can hold. Steps are slower. With one GPU nothing.",
+    )
     gradient_checkpointing: bool = False
+
+    @model_validator(mode="after")
+    def _sharded_as_they_are(self) -> Self:
+        if self.shard_base and self.base_precision != "full":
+            raise ValueError(f"weights in {self.base_precision} are not sharded: set shard_base or base_precision")
+        return self
 
     @model_validator(mode="after")
     def _one_warmup(self) -> Self:
@@ -173,8 +184,10 @@ class LoraPruneSpec(Spec, title="LoRAPrune"):
                 raise ValueError("a perplexity target measures after each cut: schedule.cut must be every_event")
             if self.schedule.prune_every_steps is None:
                 raise ValueError("a perplexity target chooses between sizes: give schedule.prune_every_steps, say 10")
-            if self.train.base_precision != "full":
-                raise ValueError("a perplexity target takes a cut back: train.base_precision must be full")
+            if self.train.base_precision != "full" or self.train.shard_base:
+                raise ValueError(
+                    "a perplexity target takes a cut back: train.base_precision must be full, and not shard_base"
+                )
         return self
 
 

@@ -172,6 +172,12 @@ CONTRADICTIONS: dict[str, dict[str, Any]] = {
         "schedule": {"prune_every_steps": 10, "cooldown_fraction": 0.5},
         "train": {"base_precision": "int8"},
     },
+    "a part of a model taken back": {
+        "target": {"type": "perplexity", "increase": 0.1},
+        "schedule": {"prune_every_steps": 10, "cooldown_fraction": 0.5},
+        "train": {"shard_base": True},
+    },
+    "few bits in parts": {"ratio": 0.3, "train": {"shard_base": True, "base_precision": "nf4"}},
     "one size to choose from": {"target": {"type": "perplexity", "increase": 0.1}},
     "devices before widths": {"ratio": 0.3, "budget": {"allocation": "adaptive", "tensor_parallel": 2}},
 }

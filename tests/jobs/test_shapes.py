@@ -115,10 +115,18 @@ def test_a_sequence_may_be_as_long_as_the_model_was_made_for() -> None:
         shapes.check_sequence_length(shape, 513)
 
 
+def test_layers_that_are_no_linear_ones_are_not_sharded() -> None:
+    shapes.check_base_held(shapes.read(CONFIG), "full", sharded=True)
+    gpt2 = CONFIG | {"model_type": "gpt2", "n_layer": 3, "n_embd": 128, "n_head": 8}
+    with pytest.raises(errors.BasePrecisionImpossible, match="GPT-2 are sharded") as refused:
+        shapes.check_base_held(shapes.read(gpt2), "full", sharded=True)
+    assert "shard_base" in refused.value.hint
+
+
 @pytest.mark.parametrize("precision", ["int8", "nf4"])
 def test_weights_that_cannot_be_held_in_few_bits_are_refused(precision: str) -> None:
-    shapes.check_base_precision(shapes.read(CONFIG | {"hidden_size": 128}), precision)
+    shapes.check_base_held(shapes.read(CONFIG | {"hidden_size": 128}), precision)
     with pytest.raises(errors.BasePrecisionImpossible, match=f"GPT-2 in {precision}"):
-        shapes.check_base_precision(
+        shapes.check_base_held(
             shapes.read(CONFIG | {"model_type": "gpt2", "n_layer": 3, "n_embd": 128, "n_head": 8}), precision
         )

@@ -27,12 +27,21 @@ def run(spec: Any, folder: Path, processes: int) -> tuple[int, Path]:
     return done.returncode, out
 
 
-def test_two_processes_make_one_model(small_model: Path, small_text: Path, tmp_path: Path) -> None:
-    train = {"steps": 4, "batch_size": 4, "sequence_length": 64}
-    code, out = run(spec_for(small_model, small_text, method={"train": train}), tmp_path, 2)
+METHODS: dict[str, dict[str, Any]] = {
+    "each with the whole model": {},
+    "each with a part of it": {"train": {"shard_base": True}, "distillation": {"mode": "online"}},
+}
+
+
+@pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
+def test_two_processes_make_one_model(
+    method: dict[str, Any], small_model: Path, small_text: Path, tmp_path: Path
+) -> None:
+    train = {"steps": 4, "batch_size": 4, "sequence_length": 64} | method.get("train", {})
+    code, out = run(spec_for(small_model, small_text, method=method | {"train": train}), tmp_path, 2)
     assert code == 0
     assert (out / "model" / "model.safetensors").is_file()
-    assert json.loads((out / "result.json").read_text())["summary"]
+    assert json.loads((out / "result.json").read_text())["summary"]["achieved_ratio"] > 0.1
     told = [json.loads(line) for line in (tmp_path / "events.jsonl").read_text().splitlines()]
     assert [event["step"] for event in told if event["type"] == "progress"] == [1, 2, 3, 4]
 

@@ -1,8 +1,8 @@
 """LoRA on every linear layer of every block, and norms that learn, through peft: attached, scored by, merged."""
 
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from functools import partial
 from typing import Literal
 
 import torch
@@ -19,6 +19,7 @@ from worker.engine import quantised
 from worker.engine.architectures import Family, Member
 from worker.engine.precision import at_least_float32
 from worker.engine.quantised import QuantisedLinear
+from worker.engine.sharded import ShardedLinear
 
 ADAPTER = "default"
 _LEARNING = f".modules_to_save.{ADAPTER}."
@@ -114,7 +115,7 @@ def _compute_precisely(norm: ModulesToSaveWrapper) -> None:
 def read(block: nn.Module, member: Member) -> Adapted:
     """The weight and factors of one member; they follow the training, so they are to be used at once."""
     frozen, a, b, scale = _modules(block, member.path)
-    return Adapted(partial(_frozen_rows, frozen), Factors(a.weight.detach(), b.weight.detach()), scale)
+    return Adapted(_frozen_rows(frozen), Factors(a.weight.detach(), b.weight.detach()), scale)
 
 
 def factors(block: nn.Module, path: str) -> Factors:
@@ -138,8 +139,14 @@ def gradients(block: nn.Module, member: Member) -> Factors:
     return Factors(a.weight.grad, b.weight.grad)
 
 
+def whole(block: nn.Module, member: Member) -> AbstractContextManager[None]:
+    """While the context is open the frozen layer may be changed; it must be, for a sharded one to be changed at all."""
+    frozen = _modules(block, member.path)[0]
+    return frozen.whole() if isinstance(frozen, ShardedLinear) else nullcontext()
+
+
 def parameters(block: nn.Module, member: Member) -> Iterator[tuple[Tensor, Literal[0, 1]]]:
-    """The parameters of an adapted layer that its units own a part of, with the axis on which the units lie."""
+    """What of an adapted layer, which is `whole`, its units own a part of, with the axis on which the units lie."""
     frozen, a, b, _ = _modules(block, member.path)
     if isinstance(frozen, QuantisedLinear):
         yield frozen.codes, 0  # stored unit by unit, wherever the units lie
@@ -155,7 +162,7 @@ def parameters(block: nn.Module, member: Member) -> Iterator[tuple[Tensor, Liter
 
 
 def resized(block: nn.Module, member: Member) -> None:
-    """Make the layer's own notes of its sizes agree with its weights."""
+    """Make the layer's own notes of its sizes agree with its weights; it is `whole`."""
     frozen, a, b, _ = _modules(block, member.path)
     for linear in (a, b):
         linear.out_features, linear.in_features = linear.weight.shape
@@ -174,7 +181,7 @@ def effective(block: nn.Module, member: Member) -> Tensor:
 
 
 def stored(block: nn.Module, member: Member) -> dict[str, Tensor]:
-    """The tensors of the frozen layer itself, by name: as they are, not copies."""
+    """The tensors of the frozen layer itself, which is `whole`, by name: as they are, not copies."""
     return _modules(block, member.path)[0].state_dict(keep_vars=True)
 
 
@@ -182,8 +189,9 @@ def stored(block: nn.Module, member: Member) -> dict[str, Tensor]:
 def add_to_frozen(block: nn.Module, member: Member, change: Tensor) -> None:
     """Add (out, in) to the frozen weight; a quantised one is rounded anew."""
     frozen = _modules(block, member.path)[0]
-    weight = frozen_weight(frozen)
-    weight += change.to(weight.dtype)
+    with whole(block, member):
+        weight = frozen_weight(frozen)
+        weight += change.to(weight.dtype)
     if isinstance(frozen, QuantisedLinear):
         frozen.store(weight)
 
@@ -207,7 +215,9 @@ def merged_state(model: PreTrainedModel, family: Family) -> dict[str, Tensor]:
 
 
 def frozen_weight(frozen: nn.Linear | Conv1D) -> Tensor:
-    """(out, in): the weight of a frozen layer; a copy if it is quantised, else the layer's own."""
+    """(out, in): the weight of a frozen layer; a copy if it is quantised or sharded, else the layer's own."""
+    if isinstance(frozen, ShardedLinear):
+        return frozen.gathered()
     return frozen.weight.T if isinstance(frozen, Conv1D) else frozen.weight
 
 
@@ -233,7 +243,5 @@ def _modules(block: nn.Module, path: str) -> tuple[nn.Linear | Conv1D, nn.Linear
     return frozen, a, b, layer.scaling[ADAPTER]
 
 
-def _frozen_rows(frozen: nn.Linear | Conv1D, part: slice) -> Tensor:
-    if isinstance(frozen, QuantisedLinear):
-        return frozen.rows(part)
-    return frozen_weight(frozen).detach()[part]
+def _frozen_rows(frozen: nn.Linear | Conv1D) -> Callable[[slice], Tensor]:
+    return frozen.rows if isinstance(frozen, QuantisedLinear) else frozen_weight(frozen).detach().__getitem__

@@ -19,7 +19,7 @@ def check(found: Estimate, available: int) -> None:
         (
             found.training,
             "Lower train.micro_batch_size or sequence_length, set train.gradient_checkpointing, or hold the frozen "
-            "weights in 8 or 4 bits (train.base_precision).",
+            "weights in 8 or 4 bits (train.base_precision) or, on several GPUs, in parts (train.shard_base).",
         ),
         (found.cutting, "Lower reconstruction.tokens_per_channel."),
         (found.proving, "Use a larger device."),

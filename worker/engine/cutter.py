@@ -53,7 +53,7 @@ class Cutter:
                 remove=surgery.cut_block if for_real else surgery.silence_block,
                 aim=reconstruction.aim,
             )
-            ranks.as_first([tensor for _, tensor in pruning_state.gate_weights(self._model, self._family)])
+            ranks.as_first(tensor for _, tensor in pruning_state.gate_weights(self._model, self._family))
         elif for_real:
             surgery.cut(*case)
         else:

@@ -35,6 +35,7 @@ from worker.engine import (
     quantised,
     ranks,
     schedule,
+    sharded,
     story,
     training,
     verification,
@@ -82,6 +83,7 @@ def compress(
     finetuned, model = _reference(job, model)
     with job.phase("scoring"):
         outcome = methods.run(_task(job, model), job.spec.method)
+    sharded.reunite(model)
     is_first = ranks.is_first()
     ranks.part()
     if not is_first:  # the model is the same in all processes; one is enough to merge and to publish it
@@ -127,7 +129,7 @@ def _prepare(
     shapes.check_scope(base.shape, spec.method.scope)
     formats.check(base.shape, spec.output.formats, spec.method.ffn_multiple)
     goal = goals.goal(base.shape, spec)
-    shapes.check_base_precision(base.shape, train.base_precision)
+    shapes.check_base_held(base.shape, train.base_precision, sharded=train.shard_base)
     if train.base_precision != "full":
         quantised.check_installed()
     needed = _needed(base, spec)
@@ -189,12 +191,21 @@ def _dense(job: Job) -> PreTrainedModel:
     """
     precision = job.spec.method.train.base_precision
     if precision == "full":
-        model = job.base.load(job.dtype)
+        model = _loaded(job, job.dtype)
     else:  # an accelerator that is to hold it in 4 bits need not hold it in 16
         model = job.base.load(job.dtype, torch.device("cpu"))
         quantised.quantise(model, family(job.base.shape), precision, devices.own())
     base_models.let_go_of_files(model)
     evaluation.perplexity(model, job.held_out, BASELINE_WINDOWS)
+    return model
+
+
+def _loaded(job: Job, dtype: torch.dtype) -> PreTrainedModel:
+    """The model as it is, shared out among the processes if so asked."""
+    if not job.spec.method.train.shard_base or ranks.count() == 1:
+        return job.base.load(dtype)
+    model = job.base.load(dtype, torch.device("cpu"))
+    sharded.shard(model, family(job.base.shape), devices.own())
     return model
 
 
@@ -256,7 +267,7 @@ def _task(job: Job, model: PreTrainedModel) -> Task:
         seed=job.spec.seed,
         work=job.work,
         reporter=job.reporter,
-        load_dense=lambda: job.base.load(job.base.dtype),
+        load_dense=lambda: _loaded(job, job.base.dtype),
         saving=job.story.saving("pruning"),
         orders=job.orders,
     )

@@ -10,7 +10,7 @@ from jobs import errors, widths
 from jobs.goals import Goal
 from jobs.shapes import ModelShape
 from jobs.specs import LoraPruneSpec
-from worker.engine import first_scores, plan, pruning_state, schedule
+from worker.engine import first_scores, plan, pruning_state, ranks, schedule
 from worker.engine.architectures import Family
 from worker.engine.budget import Budget
 from worker.engine.cutter import Cutter
@@ -121,11 +121,15 @@ class IterativePruning(TrainerCallback):
         self._reporter.phase("recovering")
 
     def save(self, folder: Path) -> None:
-        """Add to a checkpoint what a resumed run needs."""
-        changed = self._spec.reconstruction.enabled and self.has_cut()
-        mended = dict(pruning_state.gate_weights(self._model, self._family)) if changed else {}
+        """Add to a checkpoint what a resumed run needs; called in all processes, of which the first one writes."""
+        mended = {}
+        if self._spec.reconstruction.enabled and self.has_cut():
+            for place, tensor in pruning_state.gate_weights(self._model, self._family):
+                if ranks.is_first():
+                    mended[place] = tensor.detach().cpu()
         walk = self._watch.walk if self._watch else None
-        PruningState(self.plan, self._cutter.present, self._average.state(), mended, walk).write(folder)
+        if ranks.is_first():
+            PruningState(self.plan, self._cutter.present, self._average.state(), mended, walk).write(folder)
 
     def restore(self, folder: Path) -> None:
         """Bring the untouched model, but for its adapters, to where `save` found it."""

@@ -69,9 +69,13 @@ class PruningState:
 
 
 def gate_weights(model: nn.Module, family: Family) -> Iterator[tuple[str, Tensor]]:
-    """What is stored of the gates' frozen weights, by place: reconstruction changes them, cut themselves or not."""
+    """What is stored of the gates' frozen weights, by place: reconstruction changes them, cut themselves or not.
+
+    Each is to be used before the next one is asked for, in all processes.
+    """
     for index, block in enumerate(family.layers(model)):
         for kind in family.kinds:
             gate = family.gate(kind)
-            for name, tensor in adapters.stored(block, gate).items():
-                yield f"{index}.{gate.path}.{name}", tensor
+            with adapters.whole(block, gate):
+                for name, tensor in adapters.stored(block, gate).items():
+                    yield f"{index}.{gate.path}.{name}", tensor

@@ -5,7 +5,7 @@ could not follow. Adapters are small, so their gradients are averaged in one exc
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor, distributed
@@ -22,8 +22,9 @@ def join() -> None:
     for name in ("ACCELERATE_USE_FSDP", "ACCELERATE_USE_DEEPSPEED"):
         if os.environ.get(name, "").lower() in {"1", "true"}:
             raise errors.ShardingImpossible(
-                f"{name} is set, but units cannot be cut out of weights that are spread over devices.",
-                hint="Unset it: each GPU holds the whole model. If it is too large, ask for base_precision 'nf4'.",
+                f"{name} is set, but what it shards could not be cut.",
+                hint="Unset it. For a model that no GPU can hold, set train.shard_base, or ask for base_precision "
+                "'nf4'.",
             )
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         return
@@ -47,9 +48,14 @@ def count() -> int:
     return distributed.get_world_size() if distributed.is_available() and distributed.is_initialized() else 1
 
 
+def own() -> int:
+    """The number of this process, from 0."""
+    return distributed.get_rank() if count() > 1 else 0
+
+
 def is_first() -> bool:
     """Whether this is the one that writes, tells and publishes."""
-    return count() == 1 or distributed.get_rank() == 0
+    return own() == 0
 
 
 def wait() -> None:
@@ -85,6 +91,15 @@ def summed(parts: Sequence[Tensor]) -> list[Tensor]:
     return [piece.view_as(part) for piece, part in zip(pieces, parts, strict=True)]
 
 
+def gathered(part: Tensor) -> Tensor:
+    """The vectors of all processes, which are of one length, end to end."""
+    if count() == 1:
+        return part
+    whole = part.new_empty(count() * len(part))
+    distributed.all_gather_into_tensor(whole, part)
+    return whole
+
+
 def average(gradients: Sequence[Tensor]) -> None:
     """Replace each by its mean over the processes, bit for bit the same on all of them."""
     if count() > 1:
@@ -93,7 +108,7 @@ def average(gradients: Sequence[Tensor]) -> None:
 
 
 @torch.no_grad()
-def as_first(tensors: Sequence[Tensor]) -> None:
+def as_first(tensors: Iterable[Tensor]) -> None:
     """Replace each by what the first process holds: different devices round differently."""
     if count() == 1:
         return

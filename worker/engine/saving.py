@@ -45,8 +45,8 @@ class Keeper(TrainerCallback):
     ) -> None:
         """
         Args:
-            add_state: writes into a checkpoint what other callbacks need to go on.
-            measure: how well the model predicts held-out text, if that is to be known of a checkpoint.
+            add_state: writes into a checkpoint what other callbacks need to go on; called in all processes.
+            measure: how well the model predicts held-out text, if that is to be known of a checkpoint; likewise.
             may_finish: whether there is something to publish; until then an order to finish waits.
         """
         self.obeyed: Order | None = None
@@ -104,8 +104,9 @@ class Keeper(TrainerCallback):
         for name in ("training_args.bin", "README.md"):  # a pickle of what the spec says, and an empty form
             (written / name).unlink(missing_ok=True)
         ranks.wait()  # each has written the state of its random numbers
+        self._add_state(written)
+        perplexity = self._measure()
         if ranks.is_first():
-            self._add_state(written)
-            self._saving.commit(written, self._measure())
+            self._saving.commit(written, perplexity)
         ranks.wait()
         self._kept_at = time.monotonic()

@@ -100,10 +100,11 @@ def cut_block(
     for member in family.members:
         if len(after.kept(member.kind)) == len(before.kept(member.kind)):
             continue
-        for parameter, axis in adapters.parameters(block, member):
-            kept = kept_channels(member, shape, before, after).to(parameter.device)
-            _select(parameter, axis, kept, {} if optimizer is None else optimizer.state.get(parameter, {}))
-        adapters.resized(block, member)
+        with adapters.whole(block, member):
+            for parameter, axis in adapters.parameters(block, member):
+                kept = kept_channels(member, shape, before, after).to(parameter.device)
+                _select(parameter, axis, kept, {} if optimizer is None else optimizer.state.get(parameter, {}))
+            adapters.resized(block, member)
     if family.counts_heads:
         _count_heads(block.get_submodule("self_attn"), shape, len(after.kept(Kind.KV_GROUP)))
 
@@ -129,11 +130,12 @@ def silence_block(
 ) -> None:
     """`silence`, of one block."""
     for member in family.members:
-        for parameter, axis in adapters.parameters(block, member):
-            gone = torch.ones(parameter.shape[axis], dtype=torch.bool)
-            gone[kept_channels(member, shape, present, after)] = False
-            moments = {} if optimizer is None else optimizer.state.get(parameter, {})
-            _zero(parameter, axis, gone.nonzero().flatten().to(parameter.device), moments)
+        with adapters.whole(block, member):
+            for parameter, axis in adapters.parameters(block, member):
+                gone = torch.ones(parameter.shape[axis], dtype=torch.bool)
+                gone[kept_channels(member, shape, present, after)] = False
+                moments = {} if optimizer is None else optimizer.state.get(parameter, {})
+                _zero(parameter, axis, gone.nonzero().flatten().to(parameter.device), moments)
 
 
 def kept_channels(member: Member, shape: ModelShape, before: LayerPlan, after: LayerPlan) -> Tensor:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from jobs import goals
 from jobs.specs import CheckpointSpec, JobSpec, LoraPruneSpec
-from worker.engine import base_models, merging, quantised, story
+from worker.engine import base_models, merging, quantised, ranks, sharded, story
 from worker.engine.architectures import family
 from worker.engine.checkpoints import Checkpoints
 from worker.engine.history import History
@@ -111,6 +111,8 @@ def prune(
     reporter.training(spec.train.steps or 1, spec.ratio or 0)
     windows = windows or text(base)
     model = base.load(torch.float32)
+    if spec.train.shard_base:
+        sharded.shard(model, family(shape), torch.device("cpu"))
     if spec.train.base_precision != "full":
         quantised.quantise(model, family(shape), spec.train.base_precision, torch.device("cpu"))
     outcome = lora_prune.run(
@@ -131,5 +133,7 @@ def prune(
         spec,
     )
     reporter.phase("merging")
-    state = merging.merge(model, family(shape), windows.ids_NT[:2].long()).state
+    sharded.reunite(model)
+    is_whole = ranks.is_first() or not spec.train.shard_base
+    state = merging.merge(model, family(shape), windows.ids_NT[:2].long()).state if is_whole else {}
     return Run(outcome.plan, reporter.history, state, events, outcome.walk, outcome.ended_early)

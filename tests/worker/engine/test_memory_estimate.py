@@ -76,6 +76,11 @@ def test_each_switch_that_a_refusal_names_makes_the_job_smaller() -> None:
         assert estimated(asked(**smaller)).training < plain.training
     assert estimated(asked(base_precision="nf4")).weights < estimated(asked(base_precision="int8")).weights
     assert estimated(asked(precision="auto"), stored="bfloat16").weights == plain.weights // 2
+    _, shape = random_model(**FIELDS, num_hidden_layers=8)
+    shared, whole = (
+        memory.estimate(shape, asked(shard_base=sharded), accelerator=True, processes=4) for sharded in (True, False)
+    )
+    assert shared.weights < whole.weights
 
 
 def test_what_the_spec_leaves_open_follows_the_device() -> None:

@@ -1,5 +1,6 @@
 """Two processes train one model: alike to the bit, and as one process does to rounding."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,10 @@ from tests.worker.engine.runs import prune
 from worker.engine import checkpoints, ranks
 
 
-def spawn(model: Path, folder: Path, stop_after: int | None = None) -> None:
+def spawn(model: Path, folder: Path, stop_after: int | None = None, *, shard_base: bool = False) -> None:
     (port,) = free_block(1)
-    multiprocessing.spawn(two_processes.main, args=(port, model, folder, stop_after), nprocs=two_processes.PROCESSES)
+    main = partial(two_processes.main, shard_base=shard_base)
+    multiprocessing.spawn(main, args=(port, model, folder, stop_after), nprocs=two_processes.PROCESSES)
 
 
 def results(folder: Path) -> list[dict[str, Any]]:
@@ -56,7 +58,19 @@ def test_two_processes_go_on_from_where_both_stopped(small_model: Path, tmp_path
             assert torch.equal(tensor, whole["state"][name]), name
 
 
-def test_sharding_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sharded_weights_are_the_same_weights(small_model: Path, tmp_path: Path, never_stopped: Path) -> None:
+    """Through alignment, cuts with least squares, checkpoints and merging, also where both stopped between."""
+    spawn(small_model, tmp_path, stop_after=6, shard_base=True)
+    spawn(small_model, tmp_path, shard_base=True)
+    shards, whole = results(tmp_path)[0], results(never_stopped)[0]
+    assert shards["plan"] == whole["plan"]
+    assert shards["losses"] == whole["losses"]
+    assert shards["state"].keys() == whole["state"].keys()
+    for name, tensor in shards["state"].items():
+        assert torch.equal(tensor, whole["state"][name]), name
+
+
+def test_sharding_by_others_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
     with pytest.raises(errors.ShardingImpossible, match="ACCELERATE_USE_FSDP"):
         ranks.join()

@@ -13,22 +13,28 @@ from tests.worker.engine.runs import Stopped, prune, spec_of
 PROCESSES = 2
 
 
-def spec(**fields: Any) -> Any:
+def spec(**train: Any) -> Any:
     """Nine steps of eight sequences: two epochs and a bit, several micro-batches in each step, cuts at the second."""
-    train = {"steps": 9, "batch_size": 8, "micro_batch_size": 2}
-    return spec_of(train=train, **fields)
+    return spec_of(train={"steps": 9, "batch_size": 8, "micro_batch_size": 2} | train)
 
 
-def main(rank: int, port: int, model: Path, folder: Path, stop_after: int | None = None) -> None:
-    """Prune in this process, and save what came of it in `folder`; nothing if it stops before the end."""
+def meet(rank: int, port: int) -> None:
+    """The other process."""
     torch.set_num_threads(1)
     where = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     os.environ |= where | {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(PROCESSES)}
     distributed.init_process_group("gloo")
+
+
+def main(
+    rank: int, port: int, model: Path, folder: Path, stop_after: int | None = None, *, shard_base: bool = False
+) -> None:
+    """Prune in this process, and save what came of it in `folder`; nothing if it stops before the end."""
+    meet(rank, port)
     with suppress(Stopped):
         run = prune(
             model,
-            spec(),
+            spec(shard_base=shard_base),
             folder / f"work-{rank}",
             checkpoints=folder / "checkpoints",
             every=4,
