@@ -58,6 +58,8 @@ class Estimate:
     verification: int
     conversion: int
     evaluation: int
+    host: int = 0
+    """What main memory must have beside an accelerator."""
 
     @property
     def training(self) -> int:
@@ -104,9 +106,10 @@ def estimate(
     tokens = micro_batch(train, max(1, train.batch_size // processes)) * train.sequence_length
     flowing = 2 if train.precision == "bfloat16" or (train.precision == "auto" and bfloat16) else 4
     held = 2 if shape.dtype == "bfloat16" and flowing == 2 else 4
-    written = 4 if (shape.dtype == "float32" and spec.output.dtype == "auto") or spec.output.dtype == "float32" else 2
     outside = shape.parameters - shape.block_parameters
     kept = shape.parameters - round(goals.wanted(shape, spec))
+    traced = BYTES_PER_TRACED_WEIGHT * kept if "onnx" in spec.output.formats else 0
+    written = 4 if (shape.dtype == "float32" and spec.output.dtype == "auto") or spec.output.dtype == "float32" else 2
     compared = shape.parameters if accelerator else shape.parameters + kept
     activations = _activations(shape, method, tokens, held=held, flowing=flowing)
     logits = min(tokens, LOSS_TOKENS) * shape.vocab * BYTES_PER_LOGIT
@@ -119,8 +122,10 @@ def estimate(
         teacher=_teacher(shape, train, held, processes) if method.distillation.mode == "online" else 0,
         reconstruction=_reconstruction(shape, method, held, flowing) if method.reconstruction.enabled else 0,
         verification=max(8 * (outside + shape.block_parameters // shape.layers), 0 if accelerator else 4 * kept),
-        conversion=BYTES_PER_TRACED_WEIGHT * kept if "onnx" in spec.output.formats and not accelerator else 0,
+        conversion=0 if accelerator else traced,
         evaluation=compared * written + logits + _waiting(shape, spec.evaluation) * written,
+        # The merged model in float32, its graph, and then the larger one of two that take turns.
+        host=PROCESS + max(4 * kept, traced, shape.parameters * written) if accelerator else 0,
     )
 
 

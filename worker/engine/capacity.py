@@ -1,4 +1,4 @@
-"""Whether the device has what a job needs."""
+"""Whether the device, and the main memory beside it, have what a job needs."""
 
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -11,8 +11,19 @@ from jobs import errors
 from jobs.memory import PROCESS, Estimate
 
 
-def check(found: Estimate, available: int) -> None:
-    """Raises DoesNotFit, with what to change, if the device has less than the job needs at its peak."""
+def check(found: Estimate, available: int, in_main_memory: int) -> None:
+    """Raises DoesNotFit, with what to change, if the device or main memory has less than the job needs at its peak.
+
+    Args:
+        available: bytes of the device.
+        in_main_memory: bytes of it, which are the device's own without an accelerator.
+    """
+    if found.host > in_main_memory:
+        raise errors.DoesNotFit(
+            f"Beside its accelerator the job needs about {found.host / 1e9:.2f} GB of main memory, to put the result "
+            f"together; {in_main_memory / 1e9:.2f} GB are free.",
+            hint="Give its worker more, or leave onnx out of output.formats if that is among them.",
+        )
     if found.peak <= available:
         return
     hints = [
@@ -37,10 +48,15 @@ def check(found: Estimate, available: int) -> None:
 
 
 def available() -> int:
-    """Bytes that this process may still take, with what it has: of the accelerator, else of this machine or group."""
+    """Bytes that this process may still take, with what it has: of the accelerator, else of main memory."""
     if torch.cuda.is_available():
         free, _ = torch.cuda.mem_get_info()
         return free + torch.cuda.memory_reserved() + PROCESS
+    return in_main_memory()
+
+
+def in_main_memory() -> int:
+    """The same of this machine, or control group."""
     own = psutil.Process().memory_info().rss
     return own + min([psutil.virtual_memory().available, *_left_to_group()])
 

@@ -133,7 +133,7 @@ def _prepare(
     if train.base_precision != "full":
         quantised.check_installed()
     needed = _needed(base, spec)
-    capacity.check(needed, capacity.available())
+    capacity.check(needed, capacity.available(), capacity.in_main_memory())
     reporter.log(f"About {needed.peak / 1e9:.1f} GB of memory are needed at the peak.")
     reporter.phase("loading_data")
     tokenizer = base.tokenizer()

@@ -103,10 +103,16 @@ def test_a_graph_is_traced_in_the_memory_of_the_host() -> None:
     traced, plain = (memory.estimate(shape, one, accelerator=False) for one in (spec, asked()))
     kept = shape.parameters - round(goals.wanted(shape, spec))
     assert (traced.conversion, plain.conversion) == (16 * kept, 0)
-    assert memory.estimate(shape, spec, accelerator=True).conversion == 0
+    beside, without = (memory.estimate(shape, one, accelerator=True) for one in (spec, asked()))
+    assert (beside.conversion, beside.host) == (0, memory.PROCESS + 16 * kept)
+    assert without.host == memory.PROCESS + max(4 * kept, 4 * shape.parameters)
+    assert plain.host == 0
+    capacity.check(beside, beside.peak, beside.host)
+    with pytest.raises(errors.DoesNotFit, match="of main memory"):
+        capacity.check(beside, beside.peak, beside.host - 1)
     large = replace(traced, conversion=100 * traced.peak)
     with pytest.raises(errors.DoesNotFit, match="Leave onnx out"):
-        capacity.check(large, traced.peak)
+        capacity.check(large, traced.peak, traced.peak)
 
 
 def test_a_teacher_that_does_not_fit_may_note_its_answers() -> None:
@@ -114,9 +120,9 @@ def test_a_teacher_that_does_not_fit_may_note_its_answers() -> None:
     online = spec.method.model_copy(update={"distillation": DistillationSpec(mode="online")})
     found = estimated(spec.model_copy(update={"method": online}))
     with pytest.raises(errors.DoesNotFit, match=r"distillation\.mode: cached.*tokens_per_channel"):
-        capacity.check(found, found.peak - 1)
+        capacity.check(found, found.peak - 1, found.peak)
     with pytest.raises(errors.DoesNotFit) as refused:
-        capacity.check(plain := estimated(spec), plain.peak - 1)
+        capacity.check(plain := estimated(spec), plain.peak - 1, plain.peak)
     assert "distillation" not in refused.value.hint
 
 
