@@ -11,7 +11,7 @@ from jobs import errors
 from jobs.evaluations import BenchmarkSpec, EvaluationSpec
 from jobs.families import FAMILIES
 from tests.models import byte_tokenizer, random_model
-from worker.engine import agreement, evaluation, peak_memory, protocols, speed
+from worker.engine import agreement, evaluation, peak_memory, protocols, side_by_side, speed
 from worker.engine.evaluation import perplexity
 from worker.engine.side_by_side import Pair
 from worker.engine.windows import IGNORED, Windows
@@ -127,8 +127,13 @@ def test_a_benchmark_fits_into_the_positions_of_any_model(monkeypatch: pytest.Mo
     model, _ = random_model(max_position_embeddings=16)
     asked = BenchmarkSpec(batch_size=2, prompt_tokens=256, new_tokens=32)
     assert speed.fitting(asked, model) == speed.Case(2, 8, 8)
-    found = speed.measure(Pair(model, model, torch.device("cpu"), crowded=False), asked)
+    large, _ = random_model(max_position_embeddings=16, hidden_size=512, intermediate_size=4096)
+    found = speed.measure(Pair(large, model, torch.device("cpu"), crowded=False), asked)
     assert found.speeds["pruned"].prefill == pytest.approx(16 / found.speeds["pruned"].prefill_seconds)
+    assert found.speeds["pruned"].decode == pytest.approx(2 / found.speeds["pruned"].decode_seconds_per_token)
+    dense, pruned = found.speeds["dense"], found.speeds["pruned"]
+    if dense.peak_bytes is not None and pruned.peak_bytes is not None:
+        assert dense.peak_bytes > side_by_side.weight_bytes(large) > pruned.peak_bytes
 
 
 def test_memory_is_what_the_work_takes_beside_the_weights() -> None:

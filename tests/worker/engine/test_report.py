@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from worker.engine import report, report_page, training_picture, units_picture
+from worker.engine import comparison_picture, comparison_table, report, report_page, training_picture, units_picture
+from worker.engine.comparison_table import Line
 from worker.engine.report import Report
 
 PUBLISHED = Path(__file__).parents[3] / "docs" / "compression_report.schema.json"
@@ -117,6 +118,38 @@ def test_the_map_of_units_shows_every_layer_of_the_base_model() -> None:
     assert channels[0].min() == 1
     assert channels[1].mean() == pytest.approx(0.5, abs=0.02)
     assert [patch.get_hatch() for patch in figure.axes[0].patches] == ["xxxx"], "the layer that is gone"
+
+
+def measured() -> Report:
+    """A report with three models' perplexities, and two models' speeds."""
+    figures = finished().dense.model_dump()
+    return finished(
+        dense=figures | {"perplexity": 10.0, "prefill_tokens_per_second": 100.0},
+        dense_finetuned={"perplexity": 8.0, "dtype": "float32"},
+        pruned=figures | {"parameters": 750, "perplexity": 12.5, "prefill_tokens_per_second": 250.0},
+        tasks={"piqa": {"acc": {"dense": 0.7, "pruned": 0.6}, "acc_stderr": {"dense": 0.01, "pruned": 0.02}}},
+    )
+
+
+def test_the_table_says_what_each_model_has_and_what_changed() -> None:
+    lines = {line.name: line for line in comparison_table.figures(measured())}
+    assert lines["parameters"] == Line("parameters", "1,000", "", "750", "−25.0 %")
+    assert lines["with padding"] == Line("with padding", "1,000", "", "1,000", "+0.0 %")
+    assert lines["perplexity, held-out text"] == Line("perplexity, held-out text", "10.00", "8.00", "12.50", "+25.0 %")
+    assert lines["prefill, tokens/s"] == Line("prefill, tokens/s", "100", "", "250", "+150.0 %")
+    assert "decode, tokens/s" not in lines, "which was not measured"
+    (task,) = comparison_table.tasks(measured())
+    assert task == Line("piqa, acc", "0.700 ± 0.010", "", "0.600 ± 0.020", "")
+
+
+def test_a_bar_is_as_long_as_its_value_is_of_its_rows_largest() -> None:
+    size, speed, quality = comparison_picture.draw(measured()).axes
+    bars = {axes.get_title(): [patch.get_width() for patch in axes.patches] for axes in (size, speed, quality)}  # type: ignore[attr-defined]
+    assert bars["Size"][:2] == [1, 0.75]
+    assert bars["Speed"] == [0.4, 1]
+    assert bars["Quality"][:3] == pytest.approx([0.8, 0.64, 1])
+    words = [text.get_text() for text in quality.texts]
+    assert words == ["perplexity, lower is better", "10.00", "8.00", "12.50", "piqa, acc", "70.0 %", "60.0 %"]
 
 
 def test_a_column_is_the_part_kept_of_its_units() -> None:
