@@ -99,7 +99,7 @@ def _quanta(room: Room, scores: Scores, *, per_parameter: bool) -> Iterator[_Qua
             if not units:  # nothing of it may go; a family may not even score it
                 continue
             ascending_U = torch.sort(scores[kind][place]).values.double()
-            for number, part_U in enumerate(_parts(ascending_U, units)):
+            for number, part_U in enumerate(_pieces(ascending_U, units)):
                 worth = float(part_U.mean()) / (costs[kind] if per_parameter else 1)
                 yield _Quantum(worth, place, kind, number, len(part_U), len(part_U) * costs[kind])
 
@@ -110,7 +110,7 @@ def _ffn_steps(room: Room, ffn: int) -> Iterator[int]:
         ffn = room.next_ffn(ffn)
 
 
-def _parts(ascending_U: Tensor, sizes: Sequence[int]) -> Sequence[Tensor]:
+def _pieces(ascending_U: Tensor, sizes: Sequence[int]) -> Sequence[Tensor]:
     return ascending_U[: sum(sizes)].split(list(sizes)) if sizes else ()
 
 
@@ -121,7 +121,7 @@ def by_influence(room: Room, influence: Sequence[float], wanted: int, *, amplitu
     Adapt-Pruner, arXiv:2502.03460, eq. 4-6, whose parts grow with every event by the same amplitude; here they stay in
     proportion, so that the end does not depend on how many events there are.
     """
-    parts = _parts_of(room, influence, wanted, amplitude)
+    parts = _parts_to_lose(room, influence, wanted, amplitude)
     layout = tuple(_nearest(room, layer, part) for layer, part in zip(room.present, parts, strict=True))
     moves = [_with_channels, _with_groups]
     while moves:
@@ -133,7 +133,7 @@ def by_influence(room: Room, influence: Sequence[float], wanted: int, *, amplitu
     return layout
 
 
-def _parts_of(room: Room, influence: Sequence[float], wanted: int, amplitude: float) -> list[float]:
+def _parts_to_lose(room: Room, influence: Sequence[float], wanted: int, amplitude: float) -> list[float]:
     """The part of its units that each layer is to have lost: never less than it has, never more than it can."""
     values = torch.tensor(influence, dtype=torch.float64)
     centred = values - values.mean()

@@ -22,7 +22,7 @@ from worker.engine import adapters, reconstruction, surgery, unused_memory
 from worker.engine.architectures import Family, Member
 from worker.engine.blockwise import Stream, in_one_piece
 from worker.engine.plan import Plan
-from worker.engine.reconstruction import Moments
+from worker.engine.reconstruction import SecondMoments
 from worker.engine.surgery import RemoveUnits
 
 PULL = 0.75
@@ -102,7 +102,7 @@ class _Mending:
     def mend(self) -> None:
         """Correct the gates' frozen weights one after the other; the block has been cut."""
         for number, gate in enumerate(self._gates):
-            moments: Moments | None = None
+            moments: SecondMoments | None = None
             with _watched(self._block, self._gates[: number + 1], stop=True) as seen:
                 for batch in range(len(self._now.hidden)):
                     with suppress(_Reached):
@@ -110,7 +110,7 @@ class _Mending:
                     inputs_NS, errors_NO = seen[gate][0].flatten(0, -2), self._errors(batch, seen).flatten(0, -2)
                     if moments is None:
                         window = self._now.hidden[batch].shape[1]
-                        moments = Moments(inputs_NS.shape[1], errors_NO.shape[1], inputs_NS.device, window=window)
+                        moments = SecondMoments(inputs_NS.shape[1], errors_NO.shape[1], inputs_NS.device, window=window)
                     with torch.autocast(inputs_NS.device.type, enabled=False):
                         moments.add(inputs_NS, errors_NO)
             assert moments is not None

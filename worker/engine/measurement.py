@@ -109,8 +109,8 @@ def of_result(base: BaseModel, folder: Path, material: Material, *, dtype: torch
     held_out, agreed = _held_out(pair, material)
     return Measured(
         dtype=dtype,
-        dense_bytes=weight_bytes(base.folder) if base.dtype == dtype else base.shape.parameters * dtype.itemsize,
-        pruned_bytes=weight_bytes(folder),
+        dense_bytes=file_bytes(base.folder) if base.dtype == dtype else base.shape.parameters * dtype.itemsize,
+        pruned_bytes=file_bytes(folder),
         held_out=held_out,
         perplexities=tuple(_perplexities(pair, protocol) for protocol in material.protocols),
         agreement=agreed,
@@ -120,7 +120,7 @@ def of_result(base: BaseModel, folder: Path, material: Material, *, dtype: torch
     )
 
 
-def weight_bytes(folder: Path) -> int:
+def file_bytes(folder: Path) -> int:
     """Bytes of the weight files on disk. Some repositories hold the same weights again under other names."""
     return sum(path.stat().st_size for path in folder.glob("model*.safetensors"))
 

@@ -16,7 +16,7 @@ HELD_OUT = 8
 one is like no other. It is often the attention sink, a hundred times as long as the rest: a fit must have seen it."""
 
 
-class Moments:
+class SecondMoments:
     """Second moments of a layer's inputs and of its errors against them, uncentred: what least squares needs to know.
 
     Tokens are added as they come, window after window; one in `HELD_OUT` judges the solution, the others shape it,
@@ -47,7 +47,7 @@ class Moments:
             cross_OS += chosen_MO.T @ chosen_MS
 
 
-def correction(moments: Moments) -> Tensor:
+def correction(moments: SecondMoments) -> Tensor:
     """What to add to a layer's weight so that its errors become least.
 
     Minimises ‖e − Δ x‖² + λ‖Δ‖² over the shaping tokens: Δ = E Xᵀ (X Xᵀ + λI)⁻¹, shrinking to the weight as it is;

@@ -13,7 +13,7 @@ from worker.engine import adapters, blockwise, compensated_cut, plan
 from worker.engine.architectures import Kind, family
 from worker.engine.blockwise import Stream
 from worker.engine.plan import Plan
-from worker.engine.reconstruction import HELD_OUT, Moments
+from worker.engine.reconstruction import HELD_OUT, SecondMoments
 
 
 def ids(windows: int, length: int = 24) -> Tensor:
@@ -68,7 +68,7 @@ def test_a_stream_ends_where_the_decoder_does(model_type: str, monkeypatch: pyte
 def test_moments_do_not_know_the_pieces() -> None:
     draw = torch.Generator().manual_seed(0)
     inputs_NS, errors_NO = torch.randn(500, 6, generator=draw), torch.randn(500, 3, generator=draw)
-    pieces = Moments(6, 3, inputs_NS.device, window=100)
+    pieces = SecondMoments(6, 3, inputs_NS.device, window=100)
     for part_NS, part_NO in zip(inputs_NS.split(37), errors_NO.split(37), strict=True):
         pieces.add(part_NS, part_NO)
     judging_N = torch.stack([(window + torch.arange(100)) % HELD_OUT == 0 for window in range(5)]).flatten()

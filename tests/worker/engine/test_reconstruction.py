@@ -17,15 +17,15 @@ from worker.engine import adapters, compensated_cut, datasets, plan, reconstruct
 from worker.engine.architectures import Kind, family
 from worker.engine.evaluation import perplexity
 from worker.engine.plan import Plan
-from worker.engine.reconstruction import Moments, correction
+from worker.engine.reconstruction import SecondMoments, correction
 
 
 def draw(*size: int, seed: int = 0) -> Tensor:
     return torch.randn(*size, generator=torch.Generator().manual_seed(seed))
 
 
-def moments(inputs_NS: Tensor, errors_NO: Tensor) -> Moments:
-    found = Moments(inputs_NS.shape[1], errors_NO.shape[1], inputs_NS.device, window=len(inputs_NS))
+def moments(inputs_NS: Tensor, errors_NO: Tensor) -> SecondMoments:
+    found = SecondMoments(inputs_NS.shape[1], errors_NO.shape[1], inputs_NS.device, window=len(inputs_NS))
     found.add(inputs_NS, errors_NO)
     return found
 
@@ -60,7 +60,7 @@ def test_what_only_first_tokens_say_is_made_up_for_too(monkeypatch: pytest.Monke
     inputs_WTS[:, 1:, 0] = 0.0
     inputs_WTS[:, 0, 0] *= 100.0
     inputs_NS, missing_OS = inputs_WTS.flatten(0, 1), draw(3, 4, seed=1)
-    found = Moments(4, 3, inputs_NS.device, window=tokens)
+    found = SecondMoments(4, 3, inputs_NS.device, window=tokens)
     found.add(inputs_NS, inputs_NS @ missing_OS.T)
     torch.testing.assert_close(correction(found).float(), missing_OS, rtol=1e-4, atol=1e-4)
 
