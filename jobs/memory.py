@@ -83,7 +83,7 @@ class Estimate:
 
     @property
     def evaluating(self) -> int:
-        """Dense and pruned side by side, and their logits."""
+        """Dense and pruned side by side, where they must be whole, and their logits."""
         return PROCESS + self.evaluation
 
     @property
@@ -99,7 +99,8 @@ def estimate(
 
     Args:
         processes: one per device; each has its part of the batch.
-        accelerator: whether the device is one; the merged model, and one of two that are compared, then wait outside.
+        accelerator: whether the device is one; the merged model, and two that are compared, then may lie outside, and
+            have but one block on it at a time.
         bfloat16: whether the device has its products in it where the spec leaves that open.
     """
     method, train = spec.method, spec.method.train
@@ -110,7 +111,8 @@ def estimate(
     kept = shape.parameters - round(goals.wanted(shape, spec))
     traced = BYTES_PER_TRACED_WEIGHT * kept if "onnx" in spec.output.formats else 0
     written = 4 if (shape.dtype == "float32" and spec.output.dtype == "auto") or spec.output.dtype == "float32" else 2
-    compared = shape.parameters if accelerator else shape.parameters + kept
+    one_block = outside + shape.block_parameters // shape.layers
+    compared = one_block if accelerator else shape.parameters + kept
     activations = _activations(shape, method, tokens, held=held, flowing=flowing)
     logits = min(tokens, LOSS_TOKENS) * shape.vocab * BYTES_PER_LOGIT
     return Estimate(
@@ -121,7 +123,7 @@ def estimate(
         holes=0 if accelerator else round(HOLES * (activations + logits)),
         teacher=_teacher(shape, train, held, processes) if method.distillation.mode == "online" else 0,
         reconstruction=_reconstruction(shape, method, held, flowing) if method.reconstruction.enabled else 0,
-        verification=max(8 * (outside + shape.block_parameters // shape.layers), 0 if accelerator else 4 * kept),
+        verification=max(8 * one_block, 0 if accelerator else 4 * kept),
         conversion=0 if accelerator else traced,
         evaluation=compared * written + logits + _waiting(shape, spec.evaluation) * written,
         # The merged model in float32, its graph, and then the larger one of two that take turns.

@@ -10,21 +10,22 @@ import transformers
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
-from worker.engine import clean_process, devices, greedy, verification
+from worker.engine import clean_process, devices, greedy, side_by_side, verification
 
 GREEDY_TOKENS = 12
 
 
 def main(folder: Path, probe: Path, answer: Path) -> None:
     """Compare logits in float64, and write a few tokens with and without a KV cache, in the dtype of the files."""
-    device = devices.own()
     loaded: Any = AutoModelForCausalLM.from_pretrained(
-        folder, dtype="auto", device_map=device, trust_remote_code=False, output_loading_info=True
+        folder, dtype="auto", trust_remote_code=False, output_loading_info=True
     )
     model, loading = loaded
     model.eval()
+    if devices.holds(side_by_side.weight_bytes(model)):
+        model.to(devices.own())
     request = load_file(probe)
-    ids_BT = request["ids"].to(device)
+    ids_BT = request["ids"].to(model.device)
     logits_BTV = verification.exact_answers(model, ids_BT)
     model.generation_config.eos_token_id = None  # as many tokens as are asked for
     cached = greedy.write(model, ids_BT[0], GREEDY_TOKENS)

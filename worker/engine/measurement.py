@@ -115,7 +115,7 @@ def of_result(base: BaseModel, folder: Path, material: Material, *, dtype: torch
         perplexities=tuple(_perplexities(pair, protocol) for protocol in material.protocols),
         agreement=agreed,
         tasks={which: _tasks(pair, which, material) for which in BOTH},
-        benchmark=speed.measure(pair, asked.benchmark_case) if asked.benchmark else None,
+        benchmark=benchmark(pair, asked),
         samples=_samples(pair, material),
     )
 
@@ -123,6 +123,13 @@ def of_result(base: BaseModel, folder: Path, material: Material, *, dtype: torch
 def file_bytes(folder: Path) -> int:
     """Bytes of the weight files on disk. Some repositories hold the same weights again under other names."""
     return sum(path.stat().st_size for path in folder.glob("model*.safetensors"))
+
+
+def benchmark(pair: Pair, asked: EvaluationSpec) -> Benchmark | None:
+    """Speed and memory if asked for; None too if a model is not whole on the device, as nobody would serve it there."""
+    if not asked.benchmark or pair.placement == "block_by_block":
+        return None
+    return speed.measure(pair, asked.benchmark_case)
 
 
 def _check_count(pruned: PreTrainedModel, base: BaseModel, plan: Plan) -> None:

@@ -177,7 +177,9 @@ class Report(Part):
         description="Metrics by task, the request's own questions and tasks of the lm-eval harness alike; one with "
         "`stderr` in its name is the standard error of the one without."
     )
-    benchmark: Benchmark | None = Field(description="Null if not asked for.")
+    benchmark: Benchmark | None = Field(
+        description="Null if not asked for, or if the device could not hold one of the models."
+    )
     merged_logit_difference: float = Field(
         description="Largest difference of a logit between the model in training and the merged, cut one, in float64."
     )

@@ -1,4 +1,4 @@
-"""The dense and the pruned model, to be asked in turns; both on the accelerator if they fit there together."""
+"""The dense and the pruned model, to be asked in turns, on an accelerator that may hold both, one, or none of them."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,33 +9,39 @@ from typing import Literal
 import torch
 from transformers import PreTrainedModel
 
-from worker.engine import base_models
+from worker.engine import base_models, blockwise, devices
 from worker.engine.base_models import BaseModel
 
 Which = Literal["dense", "pruned"]
 BOTH: tuple[Which, Which] = ("dense", "pruned")
 
-SPARE = 0.25
-"""Memory for logits and caches beside the weights of both models, as a part of those."""
+Placement = Literal["together", "in_turns", "block_by_block"]
+"""How they get onto the device: the numbers are the same, and each is slower than the one before it."""
 
 
 @dataclass(frozen=True)
 class Pair:
-    """With `crowded`, the model that is not at work waits in host memory: slower, and the numbers are the same."""
+    """Both models; what is not on the device lies in main memory."""
 
     dense: PreTrainedModel
     pruned: PreTrainedModel
     device: torch.device
-    crowded: bool
+    placement: Placement
 
     @contextmanager
     def at_work(self, which: Which) -> Iterator[PreTrainedModel]:
-        """One of the two, on the device."""
+        """One of the two, computing on the device."""
         model, other = (self.dense, self.pruned) if which == "dense" else (self.pruned, self.dense)
-        if self.crowded:
-            torch.nn.Module.to(other, "cpu")
-            torch.nn.Module.to(model, self.device)
-        yield model
+        match self.placement:
+            case "together":
+                yield model
+            case "in_turns":
+                torch.nn.Module.to(other, "cpu")
+                torch.nn.Module.to(model, self.device)
+                yield model
+            case "block_by_block":
+                with blockwise.lent(model, self.device):
+                    yield model
 
 
 def load(dense: BaseModel, pruned: Path, dtype: torch.dtype) -> Pair:
@@ -44,16 +50,20 @@ def load(dense: BaseModel, pruned: Path, dtype: torch.dtype) -> Pair:
     Raises:
         BaseModelIncomplete
     """
-    second = base_models.load(pruned, pruned.name, dtype)
-    device, crowded = second.device, False
-    if device.type == "cuda":
-        torch.cuda.empty_cache()
-        free, _ = torch.cuda.mem_get_info(device)
-        needed = dense.shape.parameters * dtype.itemsize
-        crowded = needed + SPARE * (needed + weight_bytes(second)) > free
-    if crowded:
-        torch.nn.Module.to(second, "cpu")
-    return Pair(dense.load(dtype), second, device, crowded)
+    device, main_memory = devices.own(), torch.device("cpu")
+    second = base_models.load(pruned, pruned.name, dtype, main_memory)
+    placement = placed(dense.shape.parameters * dtype.itemsize, weight_bytes(second))
+    if placement != "together":
+        return Pair(dense.load(dtype, main_memory), second, device, placement)
+    torch.nn.Module.to(second, device)
+    return Pair(dense.load(dtype, device), second, device, placement)
+
+
+def placed(dense: int, pruned: int) -> Placement:
+    """How models with so many bytes of weights get onto the device."""
+    if devices.holds(dense + pruned):
+        return "together"
+    return "in_turns" if devices.holds(max(dense, pruned)) else "block_by_block"
 
 
 def weight_bytes(model: PreTrainedModel) -> int:

@@ -3,6 +3,7 @@
 import json
 import math
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import torch
@@ -11,9 +12,9 @@ from jobs import errors
 from jobs.evaluations import BenchmarkSpec, EvaluationSpec
 from jobs.families import FAMILIES
 from tests.models import byte_tokenizer, random_model
-from worker.engine import agreement, evaluation, peak_memory, protocols, side_by_side, speed
+from worker.engine import agreement, devices, evaluation, measurement, peak_memory, protocols, side_by_side, speed
 from worker.engine.evaluation import perplexity
-from worker.engine.side_by_side import Pair
+from worker.engine.side_by_side import Pair, Placement
 from worker.engine.windows import IGNORED, Windows
 
 
@@ -65,7 +66,8 @@ def test_an_answer_that_is_not_a_number_is_an_error() -> None:
         perplexity(model, Windows(ids_NT, ids_NT), 10)
 
 
-def test_agreement_is_its_definition_in_float64(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("placement", get_args(Placement))
+def test_agreement_is_its_definition_in_float64(placement: Placement, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(evaluation, "CHUNK_TOKENS", 5)
     (dense, shape), (pruned, _) = random_model(seed=1), random_model(seed=2)
     ids_NT = torch.randint(shape.vocab, (5, 12), generator=torch.Generator().manual_seed(0))
@@ -73,7 +75,7 @@ def test_agreement_is_its_definition_in_float64(monkeypatch: pytest.MonkeyPatch)
     labels_NT[1, :7] = IGNORED
     windows = Windows(ids_NT, labels_NT)
     perplexities = [perplexity(model, windows, 5) for model in (dense, pruned)]
-    found = agreement.measure(Pair(dense, pruned, torch.device("cpu"), crowded=True), windows)
+    found = agreement.measure(Pair(dense, pruned, torch.device("cpu"), placement), windows)
     kl, same = [], []
     with torch.no_grad():
         for ids_T, labels_T in zip(ids_NT, labels_NT, strict=True):
@@ -95,7 +97,7 @@ def test_agreement_is_its_definition_in_float64(monkeypatch: pytest.MonkeyPatch)
 def test_a_model_agrees_with_itself() -> None:
     model, shape = random_model()
     ids_NT = torch.randint(shape.vocab, (2, 16))
-    found = agreement.measure(Pair(model, model, torch.device("cpu"), crowded=False), Windows(ids_NT, ids_NT))
+    found = agreement.measure(Pair(model, model, torch.device("cpu"), "together"), Windows(ids_NT, ids_NT))
     assert found.agreement.top1 == 1
     assert abs(found.agreement.kl_p99) < 1e-6
 
@@ -122,13 +124,27 @@ def test_a_protocol_reads_rows_as_one_text_and_begins_windows_as_asked(tmp_path:
     assert set(found[:, 0].tolist()) == {tokenizer.bos_token_id}
 
 
+def test_a_device_holds_both_models_or_one_or_a_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(devices, "own", lambda: torch.device("cuda"))
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
+    for free, expected in ((2000, "together"), (1999, "in_turns"), (1250, "in_turns"), (1249, "block_by_block")):
+        monkeypatch.setattr(torch.cuda, "mem_get_info", lambda free=free: (free, 10**9))
+        assert side_by_side.placed(dense=1000, pruned=600) == expected
+
+
+def test_what_the_device_does_not_hold_is_not_timed_on_it() -> None:
+    model, _ = random_model()
+    asked = EvaluationSpec(benchmark=True)
+    assert measurement.benchmark(Pair(model, model, torch.device("cpu"), "block_by_block"), asked) is None
+
+
 def test_a_benchmark_fits_into_the_positions_of_any_model(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(speed, "SECONDS", 0)  # the fewest rounds
     model, _ = random_model(max_position_embeddings=16)
     asked = BenchmarkSpec(batch_size=2, prompt_tokens=256, new_tokens=32)
     assert speed.fitting(asked, model) == speed.Case(2, 8, 8)
     large, _ = random_model(max_position_embeddings=16, hidden_size=512, intermediate_size=4096)
-    found = speed.measure(Pair(large, model, torch.device("cpu"), crowded=False), asked)
+    found = speed.measure(Pair(large, model, torch.device("cpu"), "together"), asked)
     assert found.speeds["pruned"].prefill == pytest.approx(16 / found.speeds["pruned"].prefill_seconds)
     assert found.speeds["pruned"].decode == pytest.approx(2 / found.speeds["pruned"].decode_seconds_per_token)
     dense, pruned = found.speeds["dense"], found.speeds["pruned"]
