@@ -12,6 +12,9 @@ from jobs.shapes import ModelShape
 from jobs.specs import ITEM_BYTES, JobSpec
 from jobs.widths import Layout
 
+USUAL_DEVICES = 8
+"""Of a machine with several."""
+
 
 class Change(BaseModel):
     """A count in the base model, and in what will be published."""
@@ -55,7 +58,11 @@ class Plan(BaseModel):
     block_parameters: Change
     ratio: float = Field(description="Part of the block parameters that goes, after rounding.")
     bytes: Change | None = Field(None, description="Of the weight files, before in the base model's own dtype.")
-    memory: int | None = Field(None, description="Bytes that the job needs of an accelerator at its peak, about.")
+    memory: int | None = Field(
+        None,
+        description="Bytes that the job needs of an accelerator at its peak, about; with `train.shard_base` of each of "
+        "eight, or as many as share the batch evenly.",
+    )
     loads_in: tuple[str, ...] = Field((), description="Runtimes that load the result without any code of ours.")
     formats: tuple[FormatPlan, ...] = Field((), description="What will be written, and where it will load.")
 
@@ -75,9 +82,16 @@ def forecast(shape: ModelShape, spec: JobSpec) -> Plan:
     written = shape.dtype if spec.output.dtype == "auto" else spec.output.dtype
     stored = planned.stored_parameters or planned.parameters.after
     size = Change(before=shape.parameters * ITEM_BYTES.get(shape.dtype, 4), after=stored * ITEM_BYTES.get(written, 4))
-    peak = memory.estimate(shape, spec, accelerator=True).peak
+    peak = memory.estimate(shape, spec, accelerator=True, processes=_processes(spec)).peak
     written_as = tuple(_format(shape, name, planned) for name in spec.output.formats)
     return planned.model_copy(update={"bytes": size, "memory": peak, "formats": written_as})
+
+
+def _processes(spec: JobSpec) -> int:
+    """Those that hold a sharded model together: on which machine, nobody knows yet; else any one holds all."""
+    batch_size = spec.method.train.batch_size
+    most = USUAL_DEVICES if spec.method.train.shard_base else 1
+    return max(number for number in range(1, most + 1) if batch_size % number == 0)
 
 
 def _format(shape: ModelShape, name: Format, planned: Plan) -> FormatPlan:

@@ -1,5 +1,6 @@
 """Every kind of target comes to the parameters that it names, or is refused by name."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -8,7 +9,7 @@ from hypothesis import strategies as st
 
 from jobs import errors, goals, widths
 from jobs.goals import Goal
-from jobs.outline import outline
+from jobs.outline import forecast, outline
 from jobs.shapes import ModelShape
 from jobs.specs import JobSpec
 from jobs.widths import Widths
@@ -151,6 +152,19 @@ def test_what_cannot_be_is_refused_by_name_with_what_to_do(
         goal_of(**method)
     assert type(refused.value) is expected
     assert refused.value.hint
+
+
+def test_a_sharded_job_is_said_to_need_its_part_of_a_machine_with_several_devices() -> None:
+    large = replace(BIASED, layers=80, hidden=8192, ffn=28672, heads=64, kv_heads=8, dtype="bfloat16")
+    whole, parts, few = (
+        forecast(large, job(ratio=0.5, train=train, reconstruction={"tokens_per_channel": 8})).memory
+        for train in ({}, {"shard_base": True}, {"shard_base": True, "batch_size": 6})
+    )
+    assert whole is not None
+    assert parts is not None
+    assert few is not None
+    assert parts < 80e9 < few < whole
+    assert few - parts > 1.9 * large.block_parameters * (1 / 6 - 1 / 8)
 
 
 CONTRADICTIONS: dict[str, dict[str, Any]] = {
