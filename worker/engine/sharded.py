@@ -42,7 +42,7 @@ class ShardedLinear(FleetingLinear):
         return self.gathered().to(dtype)
 
     def gathered(self) -> Tensor:
-        """(O, I) in the dtype in which it is stored; a copy, unless the layer is whole."""
+        """(O, I) in the dtype in which it is stored; not to be changed."""
         if self.weight.numel():
             return self.weight.detach()
         return ranks.gathered(self.part)[: self._size.numel()].view(self._size)
