@@ -23,10 +23,10 @@ BEST: Method = {}
 """The defaults."""
 STRICT: Method = {"lora": {"rank": 8, "alpha": 16, "dropout": 0.05, "start": "random"}, "train": {"b_factor_rate": 1}}
 """The adapters and their optimizer as every peer in the table had them."""
-GUIDED: Method = {"score": {"criterion": "lora_fisher"}}
+GUIDED: Method = {"score": {"criterion": "lora_fisher", "calibration_windows": 128}}
 """The method by its own name, guided by the gradients of the adapters; cut early and once, as by default."""
 AS_PUBLISHED: Method = {"score": {"criterion": "lora_gradient"}}
-"""The same, by the sum over single entries that the paper has."""
+"""The adapters' gradients by the sum over single entries that the paper has."""
 
 BY_LAYER: Method = {"budget": {"allocation": "adaptive"}}
 """The defaults, but each layer as wide as what it does to the stream asks for; no stock class has such layers."""
