@@ -131,6 +131,11 @@ def estimate(
     )
 
 
+def processes(batch_size: int, devices: int) -> int:
+    """Those that train together: one for each device, or as many fewer as a batch can be shared among evenly."""
+    return max(number for number in range(1, devices + 1) if batch_size % number == 0)
+
+
 def micro_batch(train: TrainSpec, share: int) -> int:
     """Sequences per forward pass of a process that has `share` of them: as asked, else the largest divisor of its
     share within `TRAINING_TOKENS`."""

@@ -89,9 +89,8 @@ def forecast(shape: ModelShape, spec: JobSpec) -> Plan:
 
 def _processes(spec: JobSpec) -> int:
     """Those that hold a sharded model together: on which machine, nobody knows yet; else any one holds all."""
-    batch_size = spec.method.train.batch_size
-    most = USUAL_DEVICES if spec.method.train.shard_base else 1
-    return max(number for number in range(1, most + 1) if batch_size % number == 0)
+    train = spec.method.train
+    return memory.processes(train.batch_size, USUAL_DEVICES if train.shard_base else 1)
 
 
 def _format(shape: ModelShape, name: Format, planned: Plan) -> FormatPlan:

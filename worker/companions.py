@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from jobs import memory
 from worker import process
 
 POLL_SECONDS = 0.5
@@ -17,7 +18,7 @@ FOLDER = "companion-{rank}"
 
 
 def wanted(batch_size: int) -> int:
-    """Processes to train with: as many as there are devices, or as many fewer as a batch can be shared among.
+    """Processes to train with, by the devices that are here.
 
     One where somebody else (`torchrun`) has decided already.
     """
@@ -25,8 +26,7 @@ def wanted(batch_size: int) -> int:
 
     if "WORLD_SIZE" in os.environ:
         return 1
-    devices = max(1, torch.cuda.device_count())
-    return max(number for number in range(1, devices + 1) if batch_size % number == 0)
+    return memory.processes(batch_size, max(1, torch.cuda.device_count()))
 
 
 @contextmanager
