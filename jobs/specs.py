@@ -62,7 +62,8 @@ class TrainSpec(Spec):
     shard_base: bool = Field(
         False,
         description="Whether each of several GPUs holds a part of the frozen weights of all linear layers, and the "
-        "whole of one while it is used: for a model that no GPU can hold. Steps are slower. With one GPU it changes nothing.",
+        "whole of one while it is used: for a model that no GPU can hold, as steps are slower. One GPU has all in any "
+        "case.",
     )
     gradient_checkpointing: bool = False
 
