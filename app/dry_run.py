@@ -11,8 +11,9 @@ from pydantic import SecretStr
 
 from app import intake
 from app.deps import open_door
-from jobs.errors import PruneryError
+from jobs.errors import BaseModelUnavailable, PruneryError
 from jobs.settings import Settings
+from jobs.sources import ModelSource, RegistryModel
 from jobs.specs import JobSpec
 from jobs.tables import DEFAULT_PROJECT
 
@@ -21,12 +22,21 @@ def main(path: str) -> int:
     """0 if the job can be planned, 1 if not."""
     spec = JobSpec.model_validate_json(Path(path).read_bytes())
     try:
+        _refuse_what_the_service_holds(spec.base_model)
         _, plan = intake.check(spec, open_door(_without_service()), DEFAULT_PROJECT)
     except PruneryError as error:
         sys.stdout.write(json.dumps({"problem": _problem(error)}))
         return 1
     sys.stdout.write(json.dumps({"plan": plan and plan.model_dump()}))
     return 0
+
+
+def _refuse_what_the_service_holds(model: ModelSource) -> None:
+    if isinstance(model, RegistryModel):
+        raise BaseModelUnavailable(
+            f"{model.id} is a model of the service, which is not asked here.",
+            hint="Download it and name the folder, or ask the service: POST /v1/compression/estimates.",
+        )
 
 
 def _problem(error: PruneryError) -> dict[str, object]:

@@ -53,3 +53,11 @@ def test_what_cannot_be_is_said_with_what_to_do(described: list[str]) -> None:
     assert done.returncode == 2
     assert "layer_without_units" in done.stderr
     assert "hint" in done.stderr
+
+
+def test_a_model_of_the_service_is_refused_by_name(small_text: Path) -> None:
+    done = prunery("plan", "--model", "registry:default/base", "--data", str(small_text), "--ratio", "0.3")
+    assert done.returncode == 1
+    assert "default/base is a model of the service" in " ".join(done.stderr.split())
+    assert "Download it" in done.stderr
+    assert "Traceback" not in done.stderr
