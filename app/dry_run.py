@@ -11,18 +11,21 @@ from pydantic import SecretStr
 
 from app import intake
 from app.deps import open_door
-from jobs.errors import BaseModelUnavailable, PruneryError
+from jobs.errors import BaseModelUnavailable, DatasetNotFound, PruneryError
 from jobs.settings import Settings
-from jobs.sources import ModelSource, RegistryModel
+from jobs.sources import DataSource, GgufModel, ModelSource, RegistryModel, S3Data, S3Model
 from jobs.specs import JobSpec
 from jobs.tables import DEFAULT_PROJECT
+
+ELSEWHERE = "is held by the service, which is not asked here."
+ASK = "ask the service: POST /v1/compression/estimates."
 
 
 def main(path: str) -> int:
     """0 if the job can be planned, 1 if not."""
     spec = JobSpec.model_validate_json(Path(path).read_bytes())
     try:
-        _refuse_what_the_service_holds(spec.base_model)
+        _refuse_what_the_service_holds(spec)
         _, plan = intake.check(spec, open_door(_without_service()), DEFAULT_PROJECT)
     except PruneryError as error:
         sys.stdout.write(json.dumps({"problem": _problem(error)}))
@@ -31,12 +34,23 @@ def main(path: str) -> int:
     return 0
 
 
-def _refuse_what_the_service_holds(model: ModelSource) -> None:
-    if isinstance(model, RegistryModel):
-        raise BaseModelUnavailable(
-            f"{model.id} is a model of the service, which is not asked here.",
-            hint="Download it and name the folder, or ask the service: POST /v1/compression/estimates.",
-        )
+def _refuse_what_the_service_holds(spec: JobSpec) -> None:
+    if name := _name_there(spec.base_model):
+        raise BaseModelUnavailable(f"{name} {ELSEWHERE}", hint=f"Download it and name the folder, or {ASK}")
+    for source in spec.texts.values():
+        if name := _name_there(source):
+            raise DatasetNotFound(f"{name} {ELSEWHERE}", hint=f"Name a file of this machine, or {ASK}")
+
+
+def _name_there(source: ModelSource | DataSource) -> str | None:
+    """By which the service knows it, if this machine does not have it."""
+    match source:
+        case RegistryModel(id=name) | S3Model(uri=name) | S3Data(uri=name):
+            return name
+        case GgufModel(path=name) if name.startswith("s3://"):
+            return name
+        case _:
+            return None
 
 
 def _problem(error: PruneryError) -> dict[str, object]:

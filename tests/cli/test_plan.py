@@ -55,9 +55,19 @@ def test_what_cannot_be_is_said_with_what_to_do(described: list[str]) -> None:
     assert "hint" in done.stderr
 
 
-def test_a_model_of_the_service_is_refused_by_name(small_text: Path) -> None:
-    done = prunery("plan", "--model", "registry:default/base", "--data", str(small_text), "--ratio", "0.3")
+@pytest.mark.parametrize("model", ["registry:default/base", "s3://models/base", "s3://models/base.gguf"])
+def test_a_model_of_the_service_is_refused_by_name(small_text: Path, model: str) -> None:
+    done = prunery("plan", "--model", model, "--data", str(small_text), "--ratio", "0.3")
     assert done.returncode == 1
-    assert "default/base is a model of the service" in " ".join(done.stderr.split())
+    assert f"{model.removeprefix('registry:')} is held by the service" in " ".join(done.stderr.split())
     assert "Download it" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_text_of_the_service_is_refused_by_name(described: list[str]) -> None:
+    there = "{source: s3, uri: 's3://texts/train.jsonl'}"
+    done = prunery("plan", *described, "--ratio", "0.3", "--set", f"evaluation.dataset={there}")
+    assert done.returncode == 2
+    assert "s3://texts/train.jsonl is held by the service" in " ".join(done.stderr.split())
+    assert "Name a file of this machine" in done.stderr
     assert "Traceback" not in done.stderr
