@@ -13,7 +13,7 @@ from jobs.specs import JobSpec
 from worker.engine import card_loading, comparison_table, licences, per_layer_config
 from worker.engine.base_models import BaseModel
 from worker.engine.proofs import Proofs
-from worker.engine.report import Report
+from worker.engine.report import Report, Teacher
 
 
 def title(spec: JobSpec, base: BaseModel) -> str:
@@ -51,6 +51,7 @@ def text(spec: JobSpec, base: BaseModel, report: Report, proofs: Proofs, variant
             "",
             "![Training loss and sparsity over the steps, with the cuts](report_training.png)",
             "",
+            *_teacher(report.teacher),
             "## What is kept",
             "",
             "![KV groups and FFN channels that each layer keeps](report_units.png)",
@@ -85,6 +86,16 @@ def _cuts(report: Report) -> str:
 def _early(report: Report) -> Iterator[str]:
     if report.ended_early_at is not None:
         yield f"Training was told to finish after step {report.ended_early_at}, before its planned end."
+        yield ""
+
+
+def _teacher(teacher: Teacher | None) -> Iterator[str]:
+    if teacher is not None:
+        asked = "asked step by step" if teacher.answers == "online" else "as noted before the first cut"
+        yield (
+            f"Distilled: the answers of the dense model, {asked}, weigh {teacher.weight:.0%} in its loss, at "
+            f"temperature {teacher.temperature:g}."
+        )
         yield ""
 
 

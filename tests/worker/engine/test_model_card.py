@@ -91,6 +91,12 @@ def test_a_reader_finds_four_ways_to_load_it() -> None:
     assert "there is no GGUF file here" in model_card.text(spec(), base(None), finished(), Proofs())
 
 
+def test_a_reader_is_told_of_a_teacher() -> None:
+    taught = finished(teacher={"answers": "cached", "weight": 0.25, "temperature": 2.0})
+    assert "as noted before the first cut, weigh 25% in its loss" in model_card.text(spec(), base(None), taught, PROOFS)
+    assert "Distilled" not in model_card.text(spec(), base(None), finished(), PROOFS)
+
+
 @pytest.mark.parametrize(
     ("licence", "words"),
     [
