@@ -1,9 +1,8 @@
 """LoRA on every linear layer of every block, and norms that learn, through peft: attached, scored by, merged."""
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
@@ -17,9 +16,9 @@ from jobs import errors
 from jobs.specs import LoraSpec
 from worker.engine import quantised
 from worker.engine.architectures import Family, Member
+from worker.engine.fleeting import FleetingLinear
+from worker.engine.frozen import Frozen, Plain
 from worker.engine.precision import at_least_float32
-from worker.engine.quantised import QuantisedLinear
-from worker.engine.sharded import ShardedLinear
 
 ADAPTER = "default"
 _LEARNING = f".modules_to_save.{ADAPTER}."
@@ -115,7 +114,7 @@ def _compute_precisely(norm: ModulesToSaveWrapper) -> None:
 def read(block: nn.Module, member: Member) -> Adapted:
     """The weight and factors of one member; they follow the training, so they are to be used at once."""
     frozen, a, b, scale = _modules(block, member.path)
-    return Adapted(_frozen_rows(frozen), Factors(a.weight.detach(), b.weight.detach()), scale)
+    return Adapted(frozen.reader(), Factors(a.weight.detach(), b.weight.detach()), scale)
 
 
 def factors(block: nn.Module, path: str) -> Factors:
@@ -141,24 +140,14 @@ def gradients(block: nn.Module, member: Member) -> Factors:
 
 def whole(block: nn.Module, member: Member) -> AbstractContextManager[None]:
     """While the context is open the frozen layer may be changed; it must be, for a sharded one to be changed at all."""
-    frozen = _modules(block, member.path)[0]
-    return frozen.whole() if isinstance(frozen, ShardedLinear) else nullcontext()
+    return _modules(block, member.path)[0].whole()
 
 
-def parameters(block: nn.Module, member: Member) -> Iterator[tuple[Tensor, Literal[0, 1]]]:
+def parameters(block: nn.Module, member: Member) -> Iterator[tuple[Tensor, int]]:
     """What of an adapted layer, which is `whole`, its units own a part of, with the axis on which the units lie."""
     frozen, a, b, _ = _modules(block, member.path)
-    if isinstance(frozen, QuantisedLinear):
-        yield frozen.codes, 0  # stored unit by unit, wherever the units lie
-        yield frozen.scales, 0
-    else:
-        yield frozen.weight, _stored_axis(frozen, member.axis)
-    if member.axis == 1:
-        yield a.weight, 1
-        return
-    yield b.weight, 0
-    if frozen.bias is not None:
-        yield frozen.bias, 0
+    yield from frozen.units(member.axis)
+    yield (b.weight, 0) if member.axis == 0 else (a.weight, 1)
 
 
 def resized(block: nn.Module, member: Member) -> None:
@@ -166,11 +155,8 @@ def resized(block: nn.Module, member: Member) -> None:
     frozen, a, b, _ = _modules(block, member.path)
     for linear in (a, b):
         linear.out_features, linear.in_features = linear.weight.shape
-    outputs, inputs = frozen_weight(frozen).shape
-    if isinstance(frozen, Conv1D):
-        frozen.nf, frozen.nx = outputs, inputs
-    else:
-        frozen.out_features, frozen.in_features = outputs, inputs
+    outputs, inputs = b.out_features, a.in_features
+    frozen.resize(outputs, inputs)
     layer = block.get_submodule(member.path)
     layer.out_features, layer.in_features = outputs, inputs  # type: ignore[assignment]  # peft's notes
 
@@ -182,18 +168,13 @@ def effective(block: nn.Module, member: Member) -> Tensor:
 
 def stored(block: nn.Module, member: Member) -> dict[str, Tensor]:
     """The tensors of the frozen layer itself, which is `whole`, by name: as they are, not copies."""
-    return _modules(block, member.path)[0].state_dict(keep_vars=True)
+    return _adapted(block, member.path).get_base_layer().state_dict(keep_vars=True)
 
 
 @torch.no_grad()
 def add_to_frozen(block: nn.Module, member: Member, change: Tensor) -> None:
     """Add (out, in) to the frozen weight; a quantised one is rounded anew."""
-    frozen = _modules(block, member.path)[0]
-    with whole(block, member):
-        weight = frozen_weight(frozen)
-        weight += change.to(weight.dtype)
-    if isinstance(frozen, QuantisedLinear):
-        frozen.store(weight)
+    _modules(block, member.path)[0].add(change)
 
 
 def merged_state(model: PreTrainedModel, family: Family) -> dict[str, Tensor]:
@@ -214,34 +195,22 @@ def merged_state(model: PreTrainedModel, family: Family) -> dict[str, Tensor]:
     return state
 
 
-def frozen_weight(frozen: nn.Linear | Conv1D) -> Tensor:
-    """(out, in): the weight of a frozen layer; a copy if it is quantised or sharded, else the layer's own."""
-    if isinstance(frozen, ShardedLinear):
-        return frozen.gathered()
-    return frozen.weight.T if isinstance(frozen, Conv1D) else frozen.weight
-
-
-def _stored_axis(frozen: nn.Linear | Conv1D, axis: Literal[0, 1]) -> Literal[0, 1]:
-    if not isinstance(frozen, Conv1D):
-        return axis
-    return 1 if axis == 0 else 0
-
-
 def _effective(block: nn.Module, path: str) -> Tensor:
     frozen, a, b, scale = _modules(block, path)
-    return torch.addmm(frozen_weight(frozen).float(), b.weight.float(), a.weight.float(), alpha=scale).detach()
+    return torch.addmm(frozen.present().float(), b.weight.float(), a.weight.float(), alpha=scale).detach()
 
 
-def _modules(block: nn.Module, path: str) -> tuple[nn.Linear | Conv1D, nn.Linear, nn.Linear, float]:
+def _modules(block: nn.Module, path: str) -> tuple[Frozen, nn.Linear, nn.Linear, float]:
     """Frozen layer, A, B and scale of an adapted layer."""
-    layer = block.get_submodule(path)
-    assert isinstance(layer, LoraLinear), f"{path} carries no adapter"
-    frozen, a, b = layer.get_base_layer(), layer.lora_A[ADAPTER], layer.lora_B[ADAPTER]
-    assert isinstance(frozen, nn.Linear | Conv1D)
+    layer = _adapted(block, path)
+    base, a, b = layer.get_base_layer(), layer.lora_A[ADAPTER], layer.lora_B[ADAPTER]
+    assert isinstance(base, nn.Linear | Conv1D)
     assert isinstance(a, nn.Linear)
     assert isinstance(b, nn.Linear)
-    return frozen, a, b, layer.scaling[ADAPTER]
+    return base if isinstance(base, FleetingLinear) else Plain(base), a, b, layer.scaling[ADAPTER]
 
 
-def _frozen_rows(frozen: nn.Linear | Conv1D) -> Callable[[slice], Tensor]:
-    return frozen.rows if isinstance(frozen, QuantisedLinear) else frozen_weight(frozen).detach().__getitem__
+def _adapted(block: nn.Module, path: str) -> LoraLinear:
+    layer = block.get_submodule(path)
+    assert isinstance(layer, LoraLinear), f"{path} carries no adapter"
+    return layer

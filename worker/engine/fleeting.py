@@ -3,15 +3,17 @@
 Legend: O output channels, I input channels.
 """
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from worker.engine.frozen import Frozen
 
-class FleetingLinear(nn.Linear, ABC):
+
+class FleetingLinear(nn.Linear, Frozen):
     """As nn.Linear, but that only the input gets a gradient."""
 
     def __init__(self, weight_OI: Tensor, bias: nn.Parameter | None) -> None:
@@ -22,6 +24,9 @@ class FleetingLinear(nn.Linear, ABC):
     @abstractmethod
     def full(self, dtype: torch.dtype) -> Tensor:
         """(O, I): the weight, made from what is stored."""
+
+    def resize(self, outputs: int, inputs: int) -> None:
+        self.out_features, self.in_features = outputs, inputs
 
     def forward(self, inputs: Tensor) -> Tensor:
         """x Wᵀ + b, in the dtype of the inputs, or of autocast."""

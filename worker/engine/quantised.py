@@ -8,6 +8,8 @@ has store one run of blocks from first row to last: columns cannot leave that wi
 Legend: O output channels, I input channels; S stored rows, C their channels, K blocks per row.
 """
 
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from functools import cache
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Literal
@@ -19,6 +21,7 @@ from jobs import errors
 from jobs.shapes import QUANTISED_BLOCK as BLOCK
 from worker.engine.architectures import Family
 from worker.engine.fleeting import FleetingLinear
+from worker.engine.frozen import Axis
 
 if TYPE_CHECKING:
     from bitsandbytes.functional import QuantState
@@ -41,7 +44,7 @@ def check_installed() -> None:
 class QuantisedLinear(FleetingLinear):
     """A frozen linear layer that stores codes and scales."""
 
-    def __init__(self, weight_OI: Tensor, bias: nn.Parameter | None, precision: Precision, axis: Literal[0, 1]) -> None:
+    def __init__(self, weight_OI: Tensor, bias: nn.Parameter | None, precision: Precision, axis: Axis) -> None:
         """`axis`: where the units lie that may be cut out."""
         super().__init__(weight_OI, bias)
         self.precision: Precision = precision
@@ -50,17 +53,36 @@ class QuantisedLinear(FleetingLinear):
         self.scales: Tensor
         self.register_buffer("codes", None)
         self.register_buffer("scales", None)
-        self.store(weight_OI)
-
-    def store(self, weight_OI: Tensor) -> None:
-        """Hold another weight from now on, rounded anew."""
-        stored_SC = (weight_OI if self.axis == 0 else weight_OI.T).float().contiguous()
-        self.codes, self.scales = _quantise(stored_SC, self.precision)
+        self._store(weight_OI)
 
     @property
     def weight(self) -> Tensor:  # type: ignore[override]  # what a parameter is to others
-        """(out, in) float32: a copy; to change the weight, `store` another."""
+        """(out, in) float32: a copy; to change the weight, `add` to it."""
         return self.full(torch.float32)
+
+    def present(self) -> Tensor:
+        return self.weight
+
+    def reader(self) -> Callable[[slice], Tensor]:
+        return self.rows
+
+    def whole(self) -> AbstractContextManager[None]:
+        return nullcontext()
+
+    def units(self, axis: Axis) -> Iterator[tuple[Tensor, int]]:
+        """Those of `axis` are stored one by one, as rows, wherever they lie in the weight."""
+        yield self.codes, 0
+        yield self.scales, 0
+        if axis == 0 and self.bias is not None:
+            yield self.bias, 0
+
+    def add(self, change_OI: Tensor) -> None:
+        """All of it is rounded anew."""
+        self._store(self.weight + change_OI.float())
+
+    def _store(self, weight_OI: Tensor) -> None:
+        stored_SC = (weight_OI if self.axis == 0 else weight_OI.T).float().contiguous()
+        self.codes, self.scales = _quantise(stored_SC, self.precision)
 
     def rows(self, part: slice) -> Tensor:
         """(rows, in) float32: some rows of the weight, without the others being de-quantised."""
@@ -82,7 +104,7 @@ class QuantisedLinear(FleetingLinear):
 def quantise(model: nn.Module, family: Family, precision: Precision, device: torch.device) -> None:
     """Put the linear layers of all blocks in 8 or 4 bits, one by one, in place, and the whole model on `device`."""
     for block in family.layers(model):
-        axes: dict[str, Literal[0, 1]] = dict.fromkeys(family.others, 0)
+        axes: dict[str, Axis] = dict.fromkeys(family.others, 0)
         axes |= {member.path: member.axis for member in family.members}
         for path, axis in axes.items():
             linear = block.get_submodule(path)

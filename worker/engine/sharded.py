@@ -12,7 +12,7 @@ Source: ZeRO, stage 3, Rajbhandari et al. 2020, arXiv:1910.02054.
 Legend: O output channels, I input channels.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
@@ -22,6 +22,7 @@ from torch.nn import functional
 from worker.engine import ranks
 from worker.engine.architectures import Family
 from worker.engine.fleeting import FleetingLinear
+from worker.engine.frozen import Axis
 
 
 class ShardedLinear(FleetingLinear):
@@ -39,23 +40,36 @@ class ShardedLinear(FleetingLinear):
 
     def full(self, dtype: torch.dtype) -> Tensor:
         """Gathered."""
-        return self.gathered().to(dtype)
+        return self.present().to(dtype)
 
-    def gathered(self) -> Tensor:
-        """(O, I) in the dtype in which it is stored; not to be changed."""
+    def present(self) -> Tensor:
+        """Gathered, in the dtype in which it is stored."""
         if self.weight.numel():
             return self.weight.detach()
         return ranks.gathered(self.part)[: self._size.numel()].view(self._size)
 
+    def reader(self) -> Callable[[slice], Tensor]:
+        """Gathered once."""
+        return self.present().__getitem__
+
     @contextmanager
     def whole(self) -> Iterator[None]:
-        """While the context is open `weight` is there, and may be changed, also in its size."""
-        self.weight.data = self.gathered()
+        """While the context is open `weight` is there, in all processes; afterwards each keeps its part of it."""
+        self.weight.data = self.present()
         try:
             yield
         finally:
             self._store(self.weight.data)
             self.weight.data = _nothing(self.weight.data)
+
+    def units(self, axis: Axis) -> Iterator[tuple[Tensor, int]]:
+        yield self.weight, axis
+        if axis == 0 and self.bias is not None:
+            yield self.bias, 0
+
+    def add(self, change_OI: Tensor) -> None:
+        with self.whole():
+            self.weight.data += change_OI.to(self.weight.dtype)
 
     def _store(self, weight_OI: Tensor) -> None:
         """Keep this process's part: its share of the entries in their order, the last ones filled up with zeros."""
@@ -84,7 +98,7 @@ def reunite(model: nn.Module) -> None:
     """Have the first process hold all of a model that was shared out, on the CPU; the others need theirs no more."""
     shared = [(path, layer) for path, layer in model.named_modules() if isinstance(layer, ShardedLinear)]
     for path, layer in shared:
-        weight_OI = layer.gathered()
+        weight_OI = layer.present()
         if ranks.is_first():
             whole = nn.Linear(1, 1, bias=False, device="meta")
             whole.out_features, whole.in_features = weight_OI.shape

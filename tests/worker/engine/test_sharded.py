@@ -40,7 +40,7 @@ def share(rank: int, port: int) -> None:
     weight_OI = draw(5, 7)
     layer = ShardedLinear(weight_OI, nn.Parameter(draw(5, seed=1)))
     assert (len(layer.part), layer.weight.numel()) == (18, 0), "35 entries, the last one filled up"
-    assert torch.equal(layer.gathered(), weight_OI)
+    assert torch.equal(layer.present(), weight_OI)
 
     inputs = draw(3, 7, seed=2).requires_grad_()
     outputs = layer(inputs)
@@ -53,7 +53,7 @@ def share(rank: int, port: int) -> None:
     with layer.whole():
         layer.weight.data = layer.weight.data[1:4] + 1
     assert (len(layer.part), layer.weight.numel()) == (11, 0)
-    assert torch.equal(layer.gathered(), weight_OI[1:4] + 1)
+    assert torch.equal(layer.present(), weight_OI[1:4] + 1)
 
     model, shape = random_model(**FIELDS)
     expected = {name: tensor.clone() for name, tensor in model.state_dict().items()}
