@@ -116,7 +116,7 @@ def estimate(
     activations = _activations(shape, method, tokens, held=held, flowing=flowing)
     logits = min(tokens, LOSS_TOKENS) * shape.vocab * BYTES_PER_LOGIT
     return Estimate(
-        weights=_weights(shape, train, held, processes),
+        weights=_weights(shape, train, held, processes) + _casts(shape, train, held, flowing),
         adapters=BYTES_PER_FACTOR * (_factors(shape, method.lora.rank) + (_gains(shape) if method.lora.norms else 0)),
         activations=activations,
         logits=logits,
@@ -172,7 +172,7 @@ def _activations(shape: ModelShape, method: LoraPruneSpec, tokens: int, *, held:
     ffn = flowing * 3 * shape.ffn
     stream = held * hidden
     norms = 4 * shape.norms if method.lora.norms else 0
-    one_block = tokens * (adapters + attention + ffn + 2 * stream + norms) + _casts(shape, method.train, held, flowing)
+    one_block = tokens * (adapters + attention + ffn + 2 * stream + norms)
     if method.train.gradient_checkpointing:
         return shape.layers * tokens * stream + one_block
     return shape.layers * one_block
@@ -190,10 +190,13 @@ def _teacher(shape: ModelShape, train: TrainSpec, held: int, processes: int) -> 
 
 
 def _casts(shape: ModelShape, train: TrainSpec, held: int, flowing: int) -> int:
-    """The weights of one block in the dtype of the products, kept for the way back unless they lie in it already."""
+    """The linear layers once more in the dtype of the products, if they do not lie in it; of all blocks and the head,
+    or of one block where passes are computed anew."""
     if held == flowing or train.base_precision != "full" or train.shard_base:
         return 0
-    return flowing * shape.block_parameters // shape.layers
+    if train.gradient_checkpointing:
+        return flowing * shape.block_parameters // shape.layers
+    return flowing * (shape.block_parameters + shape.vocab * shape.hidden)
 
 
 def _reconstruction(shape: ModelShape, method: LoraPruneSpec, held: int, flowing: int) -> int:

@@ -16,7 +16,6 @@ from jobs import errors
 from jobs.specs import LoraSpec
 from worker.engine import quantised
 from worker.engine.architectures import Family, Member
-from worker.engine.fleeting import FleetingLinear
 from worker.engine.frozen import Frozen, Plain
 from worker.engine.precision import at_least_float32
 
@@ -207,7 +206,7 @@ def _modules(block: nn.Module, path: str) -> tuple[Frozen, nn.Linear, nn.Linear,
     assert isinstance(base, nn.Linear | Conv1D)
     assert isinstance(a, nn.Linear)
     assert isinstance(b, nn.Linear)
-    return base if isinstance(base, FleetingLinear) else Plain(base), a, b, layer.scaling[ADAPTER]
+    return base if isinstance(base, Frozen) else Plain(base), a, b, layer.scaling[ADAPTER]
 
 
 def _adapted(block: nn.Module, path: str) -> LoraLinear:

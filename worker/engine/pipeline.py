@@ -20,8 +20,7 @@ from worker.engine import (
     capacity,
     certificate,
     datasets,
-    devices,
-    evaluation,
+    dense,
     export,
     forms,
     harness,
@@ -54,8 +53,6 @@ from worker.engine.reporter import Reporter
 from worker.engine.verification import Proof
 from worker.engine.windows import Windows
 
-BASELINE_WINDOWS = 8
-
 
 def compress(
     spec: JobSpec,
@@ -78,7 +75,7 @@ def compress(
     """
     job = _prepare(spec, inputs, work, reporter, checkpoints, orders or Orders())
     with job.phase("baseline_eval"):
-        model = _dense(job)
+        model = dense.ready(job)
     _announce(job)
     finetuned, model = _reference(job, model)
     with job.phase("scoring"):
@@ -184,31 +181,6 @@ def _check_tokens(
         )
 
 
-def _dense(job: Job) -> PreTrainedModel:
-    """The dense model in the precision that is to be trained on, once it is known to answer with numbers.
-
-    That is worth knowing early; it is measured in full, and unrounded, beside the pruned model.
-    """
-    precision = job.spec.method.train.base_precision
-    if precision == "full":
-        model = _loaded(job, job.dtype)
-    else:  # an accelerator that is to hold it in 4 bits need not hold it in 16
-        model = job.base.load(job.dtype, torch.device("cpu"))
-        quantised.quantise(model, family(job.base.shape), precision, devices.own())
-    base_models.let_go_of_files(model)
-    evaluation.perplexity(model, job.held_out, BASELINE_WINDOWS)
-    return model
-
-
-def _loaded(job: Job, dtype: torch.dtype) -> PreTrainedModel:
-    """The model as it is, shared out among the processes if so asked."""
-    if not job.spec.method.train.shard_base or ranks.count() == 1:
-        return job.base.load(dtype)
-    model = job.base.load(dtype, torch.device("cpu"))
-    sharded.shard(model, family(job.base.shape), devices.own())
-    return model
-
-
 def _announce(job: Job) -> None:
     shape, goal = job.base.shape, job.goal
     steps = training.total_steps(len(job.training), job.spec.method.train)
@@ -267,7 +239,7 @@ def _task(job: Job, model: PreTrainedModel) -> Task:
         seed=job.spec.seed,
         work=job.work,
         reporter=job.reporter,
-        load_dense=lambda: _loaded(job, job.base.dtype),
+        load_dense=lambda: dense.load(job, job.base.dtype),
         saving=job.story.saving("pruning"),
         orders=job.orders,
     )

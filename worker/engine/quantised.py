@@ -9,7 +9,6 @@ Legend: O output channels, I input channels; S stored rows, C their channels, K 
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, nullcontext
 from functools import cache
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Literal
@@ -20,8 +19,7 @@ from torch import Tensor, nn
 from jobs import errors
 from jobs.shapes import QUANTISED_BLOCK as BLOCK
 from worker.engine.architectures import Family
-from worker.engine.fleeting import FleetingLinear
-from worker.engine.frozen import Axis
+from worker.engine.frozen import Axis, FrozenLinear
 
 if TYPE_CHECKING:
     from bitsandbytes.functional import QuantState
@@ -41,7 +39,7 @@ def check_installed() -> None:
         )
 
 
-class QuantisedLinear(FleetingLinear):
+class QuantisedLinear(FrozenLinear):
     """A frozen linear layer that stores codes and scales."""
 
     def __init__(self, weight_OI: Tensor, bias: nn.Parameter | None, precision: Precision, axis: Axis) -> None:
@@ -60,14 +58,8 @@ class QuantisedLinear(FleetingLinear):
         """(out, in) float32: a copy; to change the weight, `add` to it."""
         return self.full(torch.float32)
 
-    def present(self) -> Tensor:
-        return self.weight
-
     def reader(self) -> Callable[[slice], Tensor]:
         return self.rows
-
-    def whole(self) -> AbstractContextManager[None]:
-        return nullcontext()
 
     def units(self, axis: Axis) -> Iterator[tuple[Tensor, int]]:
         """Those of `axis` are stored one by one, as rows, wherever they lie in the weight."""

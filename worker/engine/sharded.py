@@ -12,7 +12,7 @@ Source: ZeRO, stage 3, Rajbhandari et al. 2020, arXiv:1910.02054.
 Legend: O output channels, I input channels.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
@@ -21,11 +21,10 @@ from torch.nn import functional
 
 from worker.engine import ranks
 from worker.engine.architectures import Family
-from worker.engine.fleeting import FleetingLinear
-from worker.engine.frozen import Axis
+from worker.engine.frozen import FrozenLinear
 
 
-class ShardedLinear(FleetingLinear):
+class ShardedLinear(FrozenLinear):
     """A frozen linear layer that stores this process's part of its weight.
 
     `weight` is there only while the layer is `whole`; else it is empty, and tells dtype and device.
@@ -48,10 +47,6 @@ class ShardedLinear(FleetingLinear):
             return self.weight.detach()
         return ranks.gathered(self.part)[: self._size.numel()].view(self._size)
 
-    def reader(self) -> Callable[[slice], Tensor]:
-        """Gathered once."""
-        return self.present().__getitem__
-
     @contextmanager
     def whole(self) -> Iterator[None]:
         """While the context is open `weight` is there, in all processes; afterwards each keeps its part of it."""
@@ -61,15 +56,6 @@ class ShardedLinear(FleetingLinear):
         finally:
             self._store(self.weight.data)
             self.weight.data = _nothing(self.weight.data)
-
-    def units(self, axis: Axis) -> Iterator[tuple[Tensor, int]]:
-        yield self.weight, axis
-        if axis == 0 and self.bias is not None:
-            yield self.bias, 0
-
-    def add(self, change_OI: Tensor) -> None:
-        with self.whole():
-            self.weight.data += change_OI.to(self.weight.dtype)
 
     def _store(self, weight_OI: Tensor) -> None:
         """Keep this process's part: its share of the entries in their order, the last ones filled up with zeros."""

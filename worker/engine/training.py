@@ -70,6 +70,12 @@ def uses_bfloat16(spec: TrainSpec) -> bool:
     return supported is not None and bool(supported())
 
 
+def casts_once(spec: TrainSpec, held: torch.dtype) -> bool:
+    """Whether weights held in `held` are to be kept in the dtype of the products too: not where memory is to be saved
+    for time, or where no process has a whole weight."""
+    return uses_bfloat16(spec) and held == torch.float32 and not (spec.gradient_checkpointing or spec.shard_base)
+
+
 def recompute(model: PreTrainedModel, spec: TrainSpec) -> None:
     """If so asked, have passes from now on compute activations anew on their way back; the Trainer does so too late for
     those before its first step."""
