@@ -48,7 +48,11 @@ def measure(folder: Path) -> Iterator[Figure]:
 
 
 def share(criterion: Criterion) -> float:
-    """CPU time in the scorer's code over that of the steps that it was part of."""
+    """CPU time in the scorer's code over that of the steps that it was part of.
+
+    On one thread: on several the time would count in which they wait for each other, the more the smaller an operation.
+    """
+    torch.set_num_threads(1)
     config = LlamaConfig(vocab_size=512, num_hidden_layers=2, **LAYER)  # type: ignore[arg-type]
     torch.manual_seed(0)
     model = LlamaForCausalLM(config).train()
