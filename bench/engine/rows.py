@@ -75,6 +75,8 @@ def _engine() -> str:
 
 
 def _run(spec: str, folder: Path) -> Row:
+    # On one thread: processor time is then work alone, and a small model's products gain little by a second one.
+    alone = os.environ | {"OMP_NUM_THREADS": "1"}
     (folder / "spec.json").write_text(spec)
     events, events_end = os.pipe()
     command = [sys.executable, "-m", "worker.child", "--spec", str(folder / "spec.json"), "--out", str(folder / "out")]
@@ -84,7 +86,7 @@ def _run(spec: str, folder: Path) -> Row:
     with (
         (folder / "log.txt").open("wb") as log,
         subprocess.Popen(
-            [*command, "--events-fd", str(events_end)], stdout=log, stderr=log, pass_fds=(events_end,)
+            [*command, "--events-fd", str(events_end)], stdout=log, stderr=log, pass_fds=(events_end,), env=alone
         ) as child,
     ):
         os.close(events_end)
