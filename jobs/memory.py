@@ -115,11 +115,12 @@ def estimate(
     compared = one_block if accelerator else shape.parameters + kept
     activations = _activations(shape, method, tokens, held=held, flowing=flowing)
     logits = min(tokens, LOSS_TOKENS) * shape.vocab * BYTES_PER_LOGIT
+    head = 0 if held == flowing else flowing * shape.vocab * shape.hidden  # in the dtype of the products too
     return Estimate(
-        weights=_weights(shape, train, held, processes) + _casts(shape, train, held, flowing),
+        weights=_weights(shape, train, held, processes),
         adapters=BYTES_PER_FACTOR * (_factors(shape, method.lora.rank) + (_gains(shape) if method.lora.norms else 0)),
         activations=activations,
-        logits=logits,
+        logits=logits + head,
         holes=0 if accelerator else round(HOLES * (activations + logits)),
         teacher=_teacher(shape, train, held, processes) if method.distillation.mode == "online" else 0,
         reconstruction=_reconstruction(shape, method, held, flowing) if method.reconstruction.enabled else 0,
@@ -172,7 +173,7 @@ def _activations(shape: ModelShape, method: LoraPruneSpec, tokens: int, *, held:
     ffn = flowing * 3 * shape.ffn
     stream = held * hidden
     norms = 4 * shape.norms if method.lora.norms else 0
-    one_block = tokens * (adapters + attention + ffn + 2 * stream + norms)
+    one_block = tokens * (adapters + attention + ffn + 2 * stream + norms) + _casts(shape, method.train, held, flowing)
     if method.train.gradient_checkpointing:
         return shape.layers * tokens * stream + one_block
     return shape.layers * one_block
@@ -190,13 +191,11 @@ def _teacher(shape: ModelShape, train: TrainSpec, held: int, processes: int) -> 
 
 
 def _casts(shape: ModelShape, train: TrainSpec, held: int, flowing: int) -> int:
-    """The linear layers once more in the dtype of the products, if they do not lie in it; of all blocks and the head,
-    or of one block where passes are computed anew."""
+    """The weights of one block in the dtype of the products, kept for the way back, and from step to step, unless they
+    lie in it already."""
     if held == flowing or train.base_precision != "full" or train.shard_base:
         return 0
-    if train.gradient_checkpointing:
-        return flowing * shape.block_parameters // shape.layers
-    return flowing * (shape.block_parameters + shape.vocab * shape.hidden)
+    return flowing * shape.block_parameters // shape.layers
 
 
 def _reconstruction(shape: ModelShape, method: LoraPruneSpec, held: int, flowing: int) -> int:

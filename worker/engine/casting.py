@@ -1,8 +1,8 @@
 """Frozen weights that are held in one dtype and multiplied in another, cast once instead of in each product.
 
 Autocast casts a frozen weight anew in each pass, and autograd keeps the copy for the way back, so that copies of all
-weights are in memory at the end of each forward pass anyway; kept from pass to pass they cost no more. On a CPU a
-training step of a small model takes a tenth less by it.
+weights are in memory at the end of each forward pass anyway; kept from pass to pass they cost a training step no more
+memory. On a CPU a step of a small model takes a tenth less time by it.
 
 Legend: O output channels, I input channels.
 """
@@ -27,6 +27,10 @@ class CastLinear(FrozenLinear):
         self.weight = linear.weight
         self._cast: Tensor | None = None
 
+    def let_go(self) -> None:
+        """Cast anew when it is next asked for."""
+        self._cast = None
+
     def full(self, dtype: torch.dtype) -> Tensor:
         """The weight itself, or as it was cast before."""
         weight_OI = self.weight.detach()
@@ -42,11 +46,11 @@ class CastLinear(FrozenLinear):
         try:
             yield
         finally:
-            self._cast = None
+            self.let_go()
 
     def resize(self, outputs: int, inputs: int) -> None:
         super().resize(outputs, inputs)
-        self._cast = None
+        self.let_go()
 
 
 def cast_once(model: PreTrainedModel, family: Family) -> None:
@@ -62,3 +66,10 @@ def cast_once(model: PreTrainedModel, family: Family) -> None:
     head = model.get_output_embeddings()
     if isinstance(head, nn.Linear):
         model.set_output_embeddings(CastLinear(head))
+
+
+def let_go(module: nn.Module) -> None:
+    """Have a model, or a block of it, hold each weight but once until products want it again."""
+    for layer in module.modules():
+        if isinstance(layer, CastLinear):
+            layer.let_go()

@@ -18,7 +18,7 @@ from torch.optim import Optimizer
 from transformers import PreTrainedModel
 
 from jobs.shapes import ModelShape
-from worker.engine import adapters, reconstruction, surgery, unused_memory
+from worker.engine import adapters, casting, reconstruction, surgery, unused_memory
 from worker.engine.architectures import Family, Member
 from worker.engine.blockwise import Stream, in_one_piece
 from worker.engine.plan import Plan
@@ -57,6 +57,7 @@ def cut(
     """
     training = model.training
     model.eval()
+    casting.let_go(model)
     blocks = list(family.layers(model))
     stay = {layer.index: layer for layer in after.layers}
     pull = PULL if aim == "stream" and family.adds_gates else 0.0
@@ -74,6 +75,7 @@ def cut(
                 mending.mend()
                 now.advance(index)
             del mending  # with the answers of this block, before those of the next one are kept
+            casting.let_go(block)
             unused_memory.give_back()  # or what one block leaves in pieces, the next one finds no use for
     model.train(training)
 

@@ -18,6 +18,7 @@ from worker.engine import (
     alignment,
     base_models,
     capacity,
+    casting,
     certificate,
     datasets,
     dense,
@@ -80,6 +81,7 @@ def compress(
     finetuned, model = _reference(job, model)
     with job.phase("scoring"):
         outcome = methods.run(_task(job, model), job.spec.method)
+    casting.let_go(model)
     sharded.reunite(model)
     is_first = ranks.is_first()
     ranks.part()

@@ -8,12 +8,12 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from jobs import memory, widths
+from jobs import widths
 from jobs.families import FAMILIES
 from jobs.specs import LoraSpec, TrainSpec
 from jobs.widths import Widths
 from tests.models import random_model
-from tests.worker.engine.test_memory_estimate import FIELDS, asked
+from tests.worker.engine.test_memory_estimate import FIELDS
 from tests.worker.engine.test_pipeline import run, spec_for
 from worker.engine import adapters, casting, compensated_cut, plan, surgery, training, training_loss
 from worker.engine.architectures import Kind, family, units
@@ -113,15 +113,25 @@ def test_casts_are_kept_where_there_are_any_and_time_counts() -> None:
         assert not training.casts_once(rough.model_copy(update={saving: True}), torch.float32)
 
 
-def test_their_memory_is_reckoned_with() -> None:
+def test_a_cut_and_who_asks_lets_them_go() -> None:
     model, shape = random_model(**FIELDS)
-    held = sum(part.nbytes for part in model.parameters())
-    casting.cast_once(model, family(shape))
-    with torch.autocast("cpu", torch.bfloat16):
-        model(input_ids=torch.zeros(1, 4, dtype=torch.int64))
-    casts = [module.full(torch.bfloat16) for module in model.modules() if isinstance(module, CastLinear)]
-    spec = asked(precision="bfloat16")
-    assert memory.estimate(shape, spec, accelerator=False).weights == held + sum(cast.nbytes for cast in casts)
+    fam, whole = family(shape), Plan.dense(shape)
+    casting.cast_once(model, fam)
+    adapters.attach(model, fam, LoraSpec(), seed=0)
+    ids_NT = torch.randint(shape.vocab, (16, 24))
+    _learn(model, ids_NT[:2])
+    assert _cast_bytes(model) == 2 * (shape.block_parameters + shape.vocab * shape.hidden)
+    compensated_cut.cut(model, fam, shape, whole, whole, None, ids_NT, bfloat16=True)
+    assert _cast_bytes(model) == 0
+    _learn(model, ids_NT[:2])
+    assert _cast_bytes(model) > 0
+    casting.let_go(model)
+    assert _cast_bytes(model) == 0
+
+
+def _cast_bytes(model: nn.Module) -> int:
+    casts = [module._cast for module in model.modules() if isinstance(module, CastLinear)]
+    return sum(cast.nbytes for cast in casts if cast is not None)
 
 
 def test_a_job_comes_to_the_very_same_model(
