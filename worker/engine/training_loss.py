@@ -85,13 +85,11 @@ class _Loss(torch.autograd.Function):
                 with torch.enable_grad():
                     leaf_tD = hidden_BTD[row, place_t].detach().requires_grad_()
                     logits_tV = head(leaf_tD)
-                if teaching is None or said is None:
-                    loss, gradient_tV = distilled_loss.of_text(logits_tV.detach(), labels_t)
-                else:
-                    belief = said.at(place_t)
-                    loss, gradient_tV = distilled_loss.distilled(logits_tV.detach(), labels_t, belief, teaching.mix)
+                belief = None if said is None else said.at(place_t)
+                mix = None if teaching is None else teaching.mix
+                loss, gradient_tV = distilled_loss.of_tokens(logits_tV.detach(), labels_t, belief, mix)
                 total += loss
-                gradient_BTD[row, place_t] = torch.autograd.grad(logits_tV, leaf_tD, gradient_tV.to(logits_tV))[0]
+                gradient_BTD[row, place_t] = torch.autograd.grad(logits_tV, leaf_tD, gradient_tV)[0]
         ctx.save_for_backward(gradient_BTD)
         return total
 

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from worker.engine import training_loss
+from worker.engine import distilled_loss, training_loss
 from worker.engine.distilled_loss import Best, Mix
 from worker.engine.teachers import Ask, Heard, Said, Teaching
 
@@ -62,7 +62,9 @@ def distilled(logits_BTV: Tensor, ids_BT: Tensor, labels_BT: Tensor, items: int,
 @pytest.mark.parametrize("top_k", [None, 1, 4, V - 1])
 @pytest.mark.parametrize("mix", [Mix(0.5, 1.0), Mix(0.3, 2.0), Mix(1.0, 0.7), Mix(0.0, 1.0)], ids=str)
 def test_loss_and_gradient_are_the_formulas(mix: Mix, top_k: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(training_loss, "TOKENS", 3)  # several pieces per sequence
+    monkeypatch.setattr(training_loss, "TOKENS", 3)  # several pieces per sequence,
+    monkeypatch.setattr(distilled_loss, "CACHED", 2 * V)  # and of each piece
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
     student_BTV, teacher_BTV, ids_BT, labels_BT = case()
     ours_BTV, theirs_BTV = (student_BTV.clone().requires_grad_() for _ in range(2))
     given = beliefs(teacher_BTV, mix, top_k)

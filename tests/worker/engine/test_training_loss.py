@@ -8,7 +8,7 @@ from transformers import PreTrainedModel
 from jobs.families import FAMILIES
 from jobs.specs import LoraSpec
 from tests.models import random_model
-from worker.engine import adapters, training_loss
+from worker.engine import adapters, distilled_loss, training_loss
 from worker.engine.architectures import family
 from worker.engine.windows import IGNORED
 
@@ -42,6 +42,7 @@ def gradients(model: PreTrainedModel, loss: Tensor) -> dict[str, Tensor]:
 @pytest.mark.parametrize("name", FAMILIES)
 def test_loss_and_gradients_are_those_of_whole_logits(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(training_loss, "TOKENS", 5)
+    monkeypatch.setattr(distilled_loss, "CACHED", 2 * 96 // torch.get_num_threads())
     model = adapted(name)
     ids_BT, labels_BT = text()
     seen: list[int] = []
