@@ -16,7 +16,7 @@ from worker.engine.architectures import Member
 Norm = Literal["l1", "l2", "sum"]
 """What is summed: |x|, x², or x itself."""
 
-CHUNK = {"cpu": 2**17, "cuda": 2**24}
+CHUNK = {"cpu": 2**16, "cuda": 2**24}
 """Entries worked on at once: what stays in the cache of a CPU's core, for each of its threads, or fills a device."""
 
 
