@@ -138,7 +138,8 @@ def gradients(block: nn.Module, member: Member) -> Factors:
 
 
 def whole(block: nn.Module, member: Member) -> AbstractContextManager[None]:
-    """While the context is open the frozen layer may be changed; it must be, for a sharded one to be changed at all."""
+    """While the context is open the frozen layer may be changed, and at no other time: a sharded one is not there, and
+    one that is cast once would go on with the old cast."""
     return _modules(block, member.path)[0].whole()
 
 
